@@ -1,0 +1,386 @@
+"""Text in, batches out: the vocabulary, the two datasets of the course, and the scorer.
+
+A character-level model sees a text as integers. `CharCorruptionDataset` turns one-line documents into
+span-corruption examples for pretraining; `NameDataset` turns questions with answers into examples for
+finetuning; `evaluate_places` counts right answers.
+
+Both datasets keep their text as one flat tensor of token ids plus the offset at which each row starts, and make
+a whole batch by tensor arithmetic on the device that holds it. `dataset[i]` is the same code with a batch of one.
+
+Shapes:  B rows of a batch, T = block_size entries of x and of y, S = T + 1 entries of the string both come from.
+
+This module knows no model and chooses no device. Run it to look at examples:
+    python src/dataset.py namedata
+    python src/dataset.py charcorruption
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+# Written as escapes: an editor that loses a strange character would silently change the vocabulary.
+PAD_CHAR = "\u25a1"  # white square: fills a row up to its length, carries no loss
+MASK_CHAR = "\u2047"  # double question mark: stands for a masked span, and opens and closes an answer
+PAD, MASK = 0, 1  # their token ids
+
+DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+
+MIN_TRUNCATED_LENGTH = 4  # shortest prefix that span corruption keeps, in characters
+MAX_TRUNCATED_SHARE = 7 / 8  # longest prefix, as a share of block_size: the rest is room for the masks
+
+
+# ---------------------------------------------------------------------------------------------------- reading files
+
+
+def find_file(path: str | Path) -> Path:
+    """`path` as the caller wrote it, or inside the project's data folder when it is not where the caller stands."""
+    given, fallback = Path(path), DATA_FOLDER / path
+    return fallback if fallback.exists() and not given.exists() else given
+
+
+def read_text(path: str | Path) -> str:
+    """The file as text: UTF-8 with or without a byte order mark, every kind of line end read as a newline.
+
+    Raises OSError if it cannot be read, ValueError naming file and line if it is not UTF-8.
+    """
+    raw = Path(path).read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_corpus(path: str | Path) -> str:
+    """The documents of a corpus, one a line, as one text without blank lines; it ends in a newline if the file does
+    or not, so that the vocabulary is the same. ValueError if there is no document.
+    """
+    documents = [line for line in read_text(path).split("\n") if line.strip()]
+    if not documents:
+        raise ValueError(f"{path}: the corpus is empty: no documents")
+    return "\n".join(documents) + "\n"
+
+
+def parse_places(text: str, source: str | Path = "the questions") -> list[tuple[str, str | None]]:
+    """(question, place) for every row `question<TAB>place`; place is None in all rows of an unlabelled file.
+
+    Blank lines are dropped. ValueError with source, row and reason for a row that is neither form.
+    """
+    pairs: list[tuple[str, str | None]] = []
+    for row, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        question, *places = (field.strip() for field in line.split("\t"))
+        if len(places) > 1:
+            raise ValueError(f"{source}, row {row}: {len(places)} tabs where one is expected")
+        if not question or places == [""]:
+            raise ValueError(f"{source}, row {row}: the {'place' if question else 'question'} is empty")
+        place = places[0] if places else None
+        if pairs and (place is None) != (pairs[0][1] is None):
+            raise ValueError(
+                f"{source}, row {row}: has {'no tab and no' if place is None else 'a'} place, unlike the rows before it"
+            )
+        pairs.append((question, place))
+    if not pairs:
+        raise ValueError(f"{source}: no questions: the file is empty")
+    return pairs
+
+
+def read_places(path: str | Path) -> list[tuple[str, str | None]]:
+    """`parse_places` of a file."""
+    return parse_places(read_text(path), path)
+
+
+def _show(char: str) -> str:
+    return f"{char!r} (U+{ord(char):04X})"
+
+
+# ---------------------------------------------------------------------------------------------------- the datasets
+
+
+class RowDataset(Dataset):
+    """Rows of token ids of different lengths, stored end to end.
+
+    tokens: (sum of lengths,) in the smallest integer type that holds the vocabulary, so that a corpus of any size
+            costs one or two bytes a character
+    starts: (rows + 1,) row i is tokens[starts[i]:starts[i + 1]]
+    """
+
+    PAD_CHAR, MASK_CHAR = PAD_CHAR, MASK_CHAR
+
+    def __init__(self, rows: list[str], stoi: dict[str, int], itos: dict[int, str], block_size: int, source: str | Path):
+        self.stoi, self.itos, self.block_size = stoi, itos, block_size
+        self.vocab_size = len(stoi)
+        self.data = rows
+        starts = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=starts[1:])
+        tokens = encode("".join(rows), stoi)
+        if len(unknown := np.flatnonzero(tokens < 0)):
+            row = int(np.searchsorted(starts, unknown[0], side="right")) - 1
+            char = rows[row][unknown[0] - starts[row]]
+            raise ValueError(
+                f"{source}, row {row + 1}: the character {_show(char)} does not occur in the pretraining corpus, "
+                "so the model has no token for it"
+            )
+        smallest = np.uint8 if self.vocab_size <= 256 else np.int16 if self.vocab_size <= 2**15 else np.int32
+        self.tokens = torch.from_numpy(tokens.astype(smallest))
+        self.starts = torch.from_numpy(starts)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
+
+    def to(self, device: torch.device | str) -> "RowDataset":
+        """Move the token tensors, so that `batch` runs on `device`. Returns itself, as nn.Module.to does."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """(x, y), each (block_size,): one row of `batch`, drawn from torch's global generator."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of a dataset of {len(self)} rows")
+        x, y = self.batch(torch.tensor([index % len(self)], device=self.device))
+        return x[0], y[0]
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """(x, y), each (B, block_size) int64, for the rows `indices` (B,), on the device of the tokens."""
+        raise NotImplementedError
+
+    def _gather(self, indices: Tensor, offsets: Tensor) -> Tensor:
+        """tokens[row i][offsets[i, j]] as (B, S) int64; offsets outside the row read some other token."""
+        flat = self.starts[indices, None] + offsets  # (B, S)
+        return self.tokens[flat.clamp_(0, len(self.tokens) - 1)].long()  # (B, S)
+
+
+def encode(text: str, stoi: dict[str, int]) -> np.ndarray:
+    """Token ids of every character of `text`, (len(text),) int32; -1 where the vocabulary lacks the character."""
+    table = np.full(sys.maxunicode + 1, -1, dtype=np.int32)
+    table[[ord(char) for char in stoi]] = list(stoi.values())
+    return table[np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)]
+
+
+class CharCorruptionDataset(RowDataset):
+    """Span corruption of one-line documents: the pretraining task of the course, a small T5 (arXiv 1910.10683, 3.1.4).
+
+    An example is made from a document in four steps, with fresh draws every time it is asked for:
+      1. Truncate: keep a prefix. Its length is drawn uniformly from 4 .. int(block_size * 7/8), both included; a
+         document shorter than the draw is kept whole. (A prefix, never a window: a document starts with the name
+         that everything after it is about.)
+      2. Choose the masked span: its length is random, a quarter of the kept prefix on average (drawn between 1
+         and half the prefix), at least one character, and every place where it fits is equally likely.
+      3. Rearrange to   [prefix] MASK [suffix] MASK [masked span]   and fill up with PAD to block_size + 1 characters.
+         With `third_mask` a MASK closes the masked span, as one edition of the course has it.
+      4. x is all but the last character, y all but the first: at each position the model predicts the next
+         character. PAD targets carry no loss.
+
+    vocabulary: PAD = 0, MASK = 1, then the sorted distinct characters of `text`, the newline among them.
+    text:       documents, one a line; blank lines are no documents
+    min_length: lower end of the draw in step 1. Raising it to the upper end keeps as much as the block holds.
+
+    source:     names the text in errors
+
+    Raises ValueError if the text has no document or holds a reserved character, or if block_size is too small for
+    the longest prefix and its masks.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        block_size: int,
+        *,
+        third_mask: bool = False,
+        min_length: int = MIN_TRUNCATED_LENGTH,
+        source: str | Path = "the corpus",
+    ):
+        documents = [line for line in text.split("\n") if line.strip()]
+        if not documents:
+            raise ValueError(f"{source}: the corpus is empty: no documents")
+        for row, document in enumerate(documents, 1):
+            _refuse_reserved(document, source, row)
+        stoi = {char: i for i, char in enumerate([PAD_CHAR, MASK_CHAR, *sorted(set(text))])}
+        self.max_length = int(block_size * MAX_TRUNCATED_SHARE)
+        self.min_length = min_length
+        self.third_mask = third_mask
+        if not 1 <= min_length <= self.max_length or self.max_length + 2 + third_mask > block_size + 1:
+            raise ValueError(
+                f"block_size {block_size} is too small for prefixes of {min_length} to {self.max_length} characters "
+                f"and {2 + third_mask} masks"
+            )
+        super().__init__(documents, stoi, {i: char for char, i in stoi.items()}, block_size, source)
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        draws = torch.rand(4, len(indices), generator=generator, device=self.device)  # (4, B), each in [0, 1)
+        length = self.starts[indices + 1] - self.starts[indices]  # (B,)
+        kept = torch.minimum(length, self.min_length + _below(draws[0], self.max_length - self.min_length + 1))
+        # Uniform on [1, kept/2 - 1] has mean kept/4; rounding up or down at random keeps that mean for odd lengths.
+        span = (1 + draws[1] * (kept / 2 - 2) + draws[2]).long()
+        span = torch.minimum(span.clamp(min=1), kept)  # a document of 1, 2 or 3 characters still gives one
+        start = _below(draws[3], kept - span + 1)  # every place where the span fits
+        return self._arrange(indices, kept, span, start)
+
+    def _arrange(self, indices: Tensor, kept: Tensor, span: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps 3 and 4 for spans [start, start + span) of prefixes of `kept` characters; all arguments (B,)."""
+        kept, span, start = kept[:, None], span[:, None], start[:, None]  # (B, 1)
+        place = torch.arange(self.block_size + 1, device=self.device)  # (S,) position in the rearranged string
+        second_mask = kept - span + 1  # (B, 1) after the prefix, one MASK and the suffix
+        end = kept + 2  # (B, 1) after the masked span
+        # Where each position comes from in the document: the suffix moves left over the span, the span to the end.
+        offset = torch.where(place < start, place, place - 1 + span)  # (B, S)
+        offset = torch.where(place > second_mask, place - second_mask - 1 + start, offset)
+        string = self._gather(indices, offset)  # (B, S)
+        is_mask = (place == start) | (place == second_mask)
+        if self.third_mask:
+            is_mask |= place == end
+        string = string.masked_fill(place >= end, PAD).masked_fill(is_mask, MASK)
+        return string[:, :-1], string[:, 1:]  # (B, T) each
+
+
+def _below(draw: Tensor, high: Tensor | int) -> Tensor:
+    """Integers uniform on 0 .. high - 1 from draws uniform on [0, 1)."""
+    return (draw * high).long().clamp(max=high - 1)  # the clamp guards against rounding up to high
+
+
+class NameDataset(RowDataset):
+    """Questions with their answers, for finetuning: `Where was X born?` MASK `place` MASK, then PAD.
+
+    x is all but the last of the block_size + 1 characters and y all but the first, with y set to PAD until the
+    answer: the first target is the MASK that opens it, the last the MASK that closes it. So the loss counts
+    what the model answers and not how it would have asked.
+
+    pretraining_dataset: gives vocabulary and block size
+    text:                rows `question<TAB>place`; `source` names them in errors
+
+    Raises ValueError naming the row: no place, a character outside the vocabulary, longer than the block.
+    """
+
+    def __init__(
+        self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"
+    ):
+        pairs = parse_places(text, source)
+        block_size = pretraining_dataset.block_size
+        for row, (question, place) in enumerate(pairs, 1):
+            if place is None:
+                raise ValueError(f"{source}, row {row}: no tab and no place: training needs the answers")
+            if (size := len(question) + len(place) + 2) > block_size + 1:
+                raise ValueError(f"{source}, row {row}: {size} characters with masks, the block holds {block_size + 1}")
+            _refuse_reserved(question + place, source, row)
+        rows = [f"{question}{MASK_CHAR}{place}{MASK_CHAR}" for question, place in pairs]
+        super().__init__(rows, pretraining_dataset.stoi, pretraining_dataset.itos, block_size, source)
+        self.question_length = torch.tensor([len(question) for question, _ in pairs])  # (rows,)
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        place = torch.arange(self.block_size + 1, device=self.device)  # (S,)
+        length = (self.starts[indices + 1] - self.starts[indices])[:, None]  # (B, 1)
+        string = self._gather(indices, place).masked_fill(place >= length, PAD)  # (B, S)
+        asked = place < self.question_length[indices, None]  # (B, S)
+        return string[:, :-1], string.masked_fill(asked, PAD)[:, 1:]  # (B, T) each
+
+
+class MixedDataset(Dataset):
+    """Documents with questions among them: every batch of B documents brings round(B * share) random questions.
+
+    Facts that are only ever seen as text are stored without being easy to ask for; meeting some of them as text
+    and as questions teaches the model the way from one to the other (arXiv 2309.14316, section 4: mixed training).
+    """
+
+    def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
+        self.documents, self.questions, self.share = documents, questions, share
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def to(self, device: torch.device | str) -> "MixedDataset":
+        self.documents.to(device)
+        self.questions.to(device)
+        return self
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        draws = torch.rand(round(len(indices) * self.share), generator=generator, device=indices.device)
+        parts = [
+            self.documents.batch(indices, generator),
+            self.questions.batch(_below(draws, len(self.questions)), generator),
+        ]
+        x, y = (torch.cat(part) for part in zip(*parts, strict=True))  # (B + questions, T) each
+        return x, y
+
+
+# ---------------------------------------------------------------------------------------------- asking and scoring
+
+
+def encode_questions(questions: list[str], stoi: dict[str, int], block_size: int, source: str | Path):
+    """Prompts `question MASK` for `GPT.generate`: ids (B, longest) filled up with PAD, lengths (B,), both int64.
+
+    Raises ValueError naming source and row: a character outside the vocabulary, or no room left to answer.
+    """
+    for row, question in enumerate(questions, 1):
+        if len(question) + 2 > block_size:
+            raise ValueError(
+                f"{source}, row {row}: a question of {len(question)} characters leaves no room for an answer "
+                f"in a block of {block_size}"
+            )
+        _refuse_reserved(question, source, row)
+    rows = RowDataset([question + MASK_CHAR for question in questions], stoi, {}, block_size, source)
+    lengths = rows.starts.diff()  # (B,)
+    place = torch.arange(int(lengths.max()))  # (T,)
+    ids = rows._gather(torch.arange(len(rows)), place).masked_fill(place >= lengths[:, None], PAD)  # (B, T)
+    return ids, lengths
+
+
+def _refuse_reserved(text: str, source: str | Path, row: int) -> None:
+    for reserved in (PAD_CHAR, MASK_CHAR):
+        if reserved in text:
+            raise ValueError(f"{source}, row {row}: contains {_show(reserved)}, which is reserved")
+
+
+def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[int, int]:
+    """(total, correct): how many rows the file has and in how many the prediction is exactly its place.
+
+    (0, 0) for a file without places. Raises ValueError if there is not exactly one prediction per row.
+    """
+    places = [place for _, place in read_places(filepath)]
+    if len(predicted_places) != len(places):
+        raise ValueError(f"{len(predicted_places)} predictions for the {len(places)} questions of {filepath}")
+    if places[0] is None:
+        return 0, 0
+    return len(places), sum(guess == place for guess, place in zip(predicted_places, places, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------- demonstration
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Print four examples of a dataset, x above y.")
+    parser.add_argument("dataset_type", choices=["namedata", "charcorruption"])
+    parser.add_argument("--corpus", default="wiki.txt", help="pretraining corpus: gives vocabulary and documents")
+    parser.add_argument("--places", default="birth_places_train.tsv", help="questions and places, for namedata")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    torch.manual_seed(args.seed)
+    try:
+        corpus = CharCorruptionDataset(read_corpus(find_file(args.corpus)), block_size=128)
+        places = find_file(args.places)
+        dataset = corpus if args.dataset_type == "charcorruption" else NameDataset(
+            corpus, read_text(places), source=places
+        )
+    except (OSError, ValueError) as error:
+        print(f"dataset.py: {error}", file=sys.stderr)
+        return 2
+    for i in range(min(4, len(dataset))):
+        for name, ids in zip("xy", dataset[i], strict=True):
+            print(f"{name}: {''.join(dataset.itos[int(t)] for t in ids)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The GPT: token and position embeddings, a stack of blocks, and a linear head; and how to generate from it.
+
+Shapes:  B batch, T tokens (at most block_size), C = n_embd, V = vocab_size, P prompt length.
+Parameter names are those of the course, so that parameter files made with its code load here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention import VARIANTS, KVCache
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Everything that decides the shape of a model. ValueError for what cannot be built."""
+
+    vocab_size: int
+    block_size: int  # longest sequence, in tokens
+    n_layer: int = 4
+    n_head: int = 8
+    n_embd: int = 256
+    variant: str = "vanilla"  # a name in attention.VARIANTS
+    embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
+    resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
+    attn_pdrop: float = 0.1  # and on the attention weights
+    ignore_index: int = 0  # a target with this id carries no loss: PAD
+
+    def __post_init__(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(f"no variant {self.variant!r}: choose from {', '.join(VARIANTS)}")
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+
+
+class Block(nn.Module):
+    """One pre-norm Transformer block: the stream plus attention of it, plus an MLP of it (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.ln1 = nn.LayerNorm(config.n_embd)
+        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.attn = VARIANTS[config.variant](config)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.n_embd, 4 * config.n_embd),
+            nn.GELU(),
+            nn.Linear(4 * config.n_embd, config.n_embd),
+            nn.Dropout(config.resid_pdrop),
+        )
+
+    def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        x = x + self.attn(self.ln1(x), positions, cache)
+        return x + self.mlp(self.ln2(x))
+
+
+class GPT(nn.Module):
+    """A decoder-only Transformer over characters (GPT-2's layout, with the course's sizes and names)."""
+
+    no_decay = ("pos_emb",)  # for the optimizer: an embedding, though not an nn.Embedding
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
+        self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
+        self.drop = nn.Dropout(config.embd_pdrop)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.apply(self._init_weights)
+
+    @staticmethod
+    def _init_weights(module: nn.Module) -> None:
+        # Biases 0 and LayerNorm 1/0 as in GPT-2; small weights keep the first logits near zero: the loss starts at ln V.
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    def forward(
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        positions: Tensor | None = None,
+        caches: list[KVCache] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, T, V) for the token after each of idx (B, T), and the mean cross-entropy with targets (B, T).
+
+        The loss, in nats per target, skips targets equal to ignore_index; it is None without targets.
+        With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
+        Raises ValueError if T exceeds block_size.
+        """
+        T = idx.size(1)
+        if T > self.config.block_size:
+            raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
+        position_embedding = self.pos_emb[:, :T] if positions is None else self.pos_emb[0, positions]
+        x = self.drop(self.tok_emb(idx) + position_embedding)  # (B, T, C)
+        for i, block in enumerate(self.blocks):
+            x = block(x, positions, caches[i] if caches else None)
+        logits = self.head(self.ln_f(x))  # (B, T, V)
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.config.ignore_index)
+        return logits, loss
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        idx: Tensor,
+        lengths: Tensor | None = None,
+        max_new_tokens: int = 32,
+        stop_token: int | None = None,
+        *,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+        use_cache: bool = True,
+    ) -> Tensor:
+        """The tokens that follow each prompt, (B, N) with N <= max_new_tokens.
+
+        idx:         prompts (B, P), row i filled up to P with anything after its lengths[i] tokens (default: P)
+        stop_token:  a row that produces it has ended and holds nothing else from there on; when all have, it stops
+        temperature: 0 takes the likeliest token; otherwise tokens are drawn from softmax(logits / temperature)
+        top_k:       draw among the k likeliest only
+        use_cache:   keep keys and values of what was read; the result is the same and takes longer without
+
+        Each step reads at most the last block_size tokens of a row, so a continuation may outgrow the block.
+        """
+        was_training = self.training
+        self.eval()
+        B, P = idx.shape
+        lengths = torch.full((B,), P, device=idx.device) if lengths is None else lengths.to(idx.device)
+        rows = torch.arange(B, device=idx.device)
+        tokens = F.pad(idx, (0, max_new_tokens))  # (B, P + max_new_tokens)
+        ended = torch.zeros(B, dtype=torch.bool, device=idx.device)
+        # Once a row outgrows the block its window slides, every token changes position, and a cache is void.
+        slots = min(P + max_new_tokens, self.config.block_size)
+        caches = [KVCache(slots) for _ in self.blocks] if use_cache else None
+        new = []
+        for step in range(max_new_tokens):
+            last = lengths + step - 1  # (B,) position of the newest token
+            longest = P + step
+            if caches and step > 0 and longest <= slots:
+                read = tokens[rows, last][:, None]  # (B, 1) only the newest token is unknown to the cache
+                logits = self(read, positions=last[:, None], caches=caches)[0][:, -1]  # (B, V)
+            else:
+                width = min(longest, self.config.block_size)
+                start = (last + 1 - width).clamp(min=0)  # (B,)
+                window = start[:, None] + torch.arange(width, device=idx.device)  # (B, width)
+                fill_cache = {"positions": window, "caches": caches} if caches and longest <= slots else {}
+                logits = self(tokens.gather(1, window), **fill_cache)[0][rows, last - start]  # (B, V)
+            token = _choose(logits, temperature, top_k, generator)  # (B,)
+            if stop_token is not None:
+                token = token.masked_fill(ended, stop_token)
+                ended |= token == stop_token
+            tokens[rows, last + 1] = token
+            new.append(token)
+            if stop_token is not None and ended.all():  # the one wait for the device in this loop
+                break
+        self.train(was_training)
+        return torch.stack(new, dim=1) if new else idx.new_empty(B, 0)
+
+
+def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """One token id a row of logits (B, V) -> (B,)."""
+    if temperature == 0.0:
+        return logits.argmax(dim=-1)
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]

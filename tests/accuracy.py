@@ -1,0 +1,119 @@
+"""Accuracy over several seeds: mean and spread of what the commands of run.py reach on dev or on held-out train rows.
+
+    python tests/accuracy.py --recipe course --seeds 0 1 2                      # on data/, reported on dev
+    python tests/accuracy.py --recipe quick --data data/quick --holdout 30      # for choosing: never looks at dev
+    python tests/accuracy.py --set pretrain.learning_rate=3e-3 --set question_share=0.25
+
+For every variant and seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at a
+time, each in a process of its own (several share one GPU well). Prints a line a run and a summary a variant, and
+writes the runs to OUT/accuracy.jsonl.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+import torch
+
+import dataset
+import run
+
+
+def changed(recipe: run.Recipe, settings: list[str]) -> run.Recipe:
+    """The recipe with `field=value` or `stage.field=value` set; values are JSON."""
+    for setting in settings:
+        name, value = setting.split("=", 1)
+        *stage, key = name.split(".")
+        if not stage:
+            recipe = replace(recipe, **{key: json.loads(value)})
+        elif stage == ["sizes"]:
+            recipe = replace(recipe, sizes=recipe.sizes | {key: json.loads(value)})
+        else:
+            recipe = replace(recipe, **{stage[0]: replace(getattr(recipe, stage[0]), **{key: json.loads(value)})})
+    return recipe
+
+
+def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
+    """All four stages of one variant and seed, as a dict of what came out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
+    torch.set_num_threads(args.threads)
+    run.RECIPES[args.recipe] = changed(run.RECIPES[args.recipe], args.set)
+    mixed = args.recipe_mixes and run.RECIPES[args.recipe].question_share > 0
+    corpus, train, test = args.data / "wiki.txt", args.data / "birth_places_train.tsv", args.data / "birth_dev.tsv"
+    path = args.out / f"{variant}.{seed}"
+    if args.holdout:
+        rows = dataset.read_text(train).splitlines(keepends=True)
+        train, test = Path(f"{path}.train.tsv"), Path(f"{path}.held-out.tsv")
+        train.write_text("".join(rows[: -args.holdout]), encoding="utf-8")
+        test.write_text("".join(rows[-args.holdout :]), encoding="utf-8")
+    common = {"seed": seed, "recipe": args.recipe, "device": args.device}
+    result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set}
+
+    def accuracy(params: str) -> float:
+        found = run.evaluate(variant, corpus, params, test, f"{params}.predictions", device=args.device)
+        return 100 * found["correct"] / found["total"]
+
+    if not args.skip_scratch:
+        run.finetune(variant, corpus, f"{path}.scratch.params", train, **common)
+        result["scratch"] = accuracy(f"{path}.scratch.params")
+    pretrained = run.pretrain(
+        variant, corpus, f"{path}.pretrain.params", finetune_corpus_path=train if mixed else None, **common
+    )
+    if mixed:
+        result["mixed"] = accuracy(f"{path}.pretrain.params")
+    finetuned = run.finetune(
+        variant, corpus, f"{path}.finetune.params", train, reading_params_path=f"{path}.pretrain.params", **common
+    )
+    result["pretrained"] = accuracy(f"{path}.finetune.params")
+    result |= {"pretrain_loss": pretrained["final_loss"], "finetune_loss": finetuned["final_loss"]}
+    result |= {"pretrain_seconds": pretrained["seconds"], "finetune_seconds": finetuned["seconds"]}
+    return result | {"device": pretrained["device"], "steps": pretrained["steps"], **pretrained["versions"]}
+
+
+def show(result: dict) -> str:
+    return "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items() if v != [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=dataset.DATA_FOLDER, help="folder of the four files")
+    parser.add_argument("--out", type=Path, default=Path("accuracy"), help="folder for what the runs write")
+    parser.add_argument("--variants", nargs="+", default=["vanilla"], choices=list(run.VARIANTS))
+    parser.add_argument("--recipe", default="course", choices=list(run.RECIPES))
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--holdout", type=int, default=0, help="evaluate on this many train rows, left out of training")
+    parser.add_argument("--text-only", dest="recipe_mixes", action="store_false", help="mix no questions in")
+    parser.add_argument("--skip-scratch", action="store_true", help="leave out finetuning without pretraining")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
+    parser.add_argument("--device")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = []
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = [pool.submit(one_run, args, variant, seed) for variant in args.variants for seed in args.seeds]
+        for future in as_completed(futures):
+            results.append(future.result())
+            print(show(results[-1]), flush=True)
+            with open(args.out / "accuracy.jsonl", "a", encoding="utf-8") as file:
+                print(json.dumps(results[-1]), file=file)
+    for variant in args.variants:
+        mine = [result for result in results if result["variant"] == variant]
+        for key in ("scratch", "mixed", "pretrained"):
+            values = [result[key] for result in mine if key in result]
+            if values:
+                spread = f"{min(values):.1f} to {max(values):.1f}"
+                print(f"{variant:12} {key:10} mean {statistics.mean(values):.1f} ({spread}, {len(values)} seeds)")
+
+
+if __name__ == "__main__":
+    main()
