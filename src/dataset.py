@@ -110,11 +110,15 @@ class RowDataset(Dataset):
     tokens: (sum of lengths,) in the smallest integer type that holds the vocabulary, so that a corpus of any size
             costs one or two bytes a character
     starts: (rows + 1,) row i is tokens[starts[i]:starts[i + 1]]
+
+    Raises ValueError for a character without a token; `where` precedes the row's number in it ("file, question").
     """
 
     PAD_CHAR, MASK_CHAR = PAD_CHAR, MASK_CHAR
 
-    def __init__(self, rows: list[str], stoi: dict[str, int], itos: dict[int, str], block_size: int, source: str | Path):
+    def __init__(
+        self, rows: list[str], stoi: dict[str, int], itos: dict[int, str], block_size: int, where: str
+    ):
         self.stoi, self.itos, self.block_size = stoi, itos, block_size
         self.vocab_size = len(stoi)
         self.data = rows
@@ -125,7 +129,7 @@ class RowDataset(Dataset):
             row = int(np.searchsorted(starts, unknown[0], side="right")) - 1
             char = rows[row][unknown[0] - starts[row]]
             raise ValueError(
-                f"{source}, row {row + 1}: the character {_show(char)} does not occur in the pretraining corpus, "
+                f"{where} {row + 1}: the character {_show(char)} does not occur in the pretraining corpus, "
                 "so the model has no token for it"
             )
         smallest = np.uint8 if self.vocab_size <= 256 else np.int16 if self.vocab_size <= 2**15 else np.int32
@@ -207,7 +211,7 @@ class CharCorruptionDataset(RowDataset):
         if not documents:
             raise ValueError(f"{source}: the corpus is empty: no documents")
         for row, document in enumerate(documents, 1):
-            _refuse_reserved(document, source, row)
+            _refuse_reserved(document, f"{source}, document {row}")
         stoi = {char: i for i, char in enumerate([PAD_CHAR, MASK_CHAR, *sorted(set(text))])}
         self.max_length = int(block_size * MAX_TRUNCATED_SHARE)
         self.min_length = min_length
@@ -217,7 +221,7 @@ class CharCorruptionDataset(RowDataset):
                 f"block_size {block_size} is too small for prefixes of {min_length} to {self.max_length} characters "
                 f"and {2 + third_mask} masks"
             )
-        super().__init__(documents, stoi, {i: char for char, i in stoi.items()}, block_size, source)
+        super().__init__(documents, stoi, {i: char for char, i in stoi.items()}, block_size, f"{source}, document")
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draws = torch.rand(4, len(indices), generator=generator, device=self.device)  # (4, B), each in [0, 1)
@@ -261,22 +265,22 @@ class NameDataset(RowDataset):
     pretraining_dataset: gives vocabulary and block size
     text:                rows `question<TAB>place`; `source` names them in errors
 
-    Raises ValueError naming the row: no place, a character outside the vocabulary, longer than the block.
+    Raises ValueError naming the question: no place, a character outside the vocabulary, longer than the block.
     """
 
     def __init__(
         self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"
     ):
         pairs = parse_places(text, source)
-        block_size = pretraining_dataset.block_size
+        where, block_size = f"{source}, question", pretraining_dataset.block_size
         for row, (question, place) in enumerate(pairs, 1):
             if place is None:
-                raise ValueError(f"{source}, row {row}: no tab and no place: training needs the answers")
+                raise ValueError(f"{where} {row}: no tab and no place: training needs the answers")
             if (size := len(question) + len(place) + 2) > block_size + 1:
-                raise ValueError(f"{source}, row {row}: {size} characters with masks, the block holds {block_size + 1}")
-            _refuse_reserved(question + place, source, row)
+                raise ValueError(f"{where} {row}: {size} characters with masks, the block holds {block_size + 1}")
+            _refuse_reserved(question + place, f"{where} {row}")
         rows = [f"{question}{MASK_CHAR}{place}{MASK_CHAR}" for question, place in pairs]
-        super().__init__(rows, pretraining_dataset.stoi, pretraining_dataset.itos, block_size, source)
+        super().__init__(rows, pretraining_dataset.stoi, pretraining_dataset.itos, block_size, where)
         self.question_length = torch.tensor([len(question) for question, _ in pairs])  # (rows,)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -321,26 +325,27 @@ class MixedDataset(Dataset):
 def encode_questions(questions: list[str], stoi: dict[str, int], block_size: int, source: str | Path):
     """Prompts `question MASK` for `GPT.generate`: ids (B, longest) filled up with PAD, lengths (B,), both int64.
 
-    Raises ValueError naming source and row: a character outside the vocabulary, or no room left to answer.
+    Raises ValueError naming source and question: a character outside the vocabulary, or no room left to answer.
     """
+    where = f"{source}, question"
     for row, question in enumerate(questions, 1):
         if len(question) + 2 > block_size:
             raise ValueError(
-                f"{source}, row {row}: a question of {len(question)} characters leaves no room for an answer "
+                f"{where} {row}: a question of {len(question)} characters leaves no room for an answer "
                 f"in a block of {block_size}"
             )
-        _refuse_reserved(question, source, row)
-    rows = RowDataset([question + MASK_CHAR for question in questions], stoi, {}, block_size, source)
+        _refuse_reserved(question, f"{where} {row}")
+    rows = RowDataset([question + MASK_CHAR for question in questions], stoi, {}, block_size, where)
     lengths = rows.starts.diff()  # (B,)
     place = torch.arange(int(lengths.max()))  # (T,)
     ids = rows._gather(torch.arange(len(rows)), place).masked_fill(place >= lengths[:, None], PAD)  # (B, T)
     return ids, lengths
 
 
-def _refuse_reserved(text: str, source: str | Path, row: int) -> None:
+def _refuse_reserved(text: str, where: str) -> None:
     for reserved in (PAD_CHAR, MASK_CHAR):
         if reserved in text:
-            raise ValueError(f"{source}, row {row}: contains {_show(reserved)}, which is reserved")
+            raise ValueError(f"{where}: contains {_show(reserved)}, which is reserved")
 
 
 def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[int, int]:

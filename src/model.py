@@ -77,11 +77,27 @@ class GPT(nn.Module):
 
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
-        # Biases 0 and LayerNorm 1/0 as in GPT-2; small weights keep the first logits near zero: the loss starts at ln V.
+        # As in GPT-2. Small weights keep the first logits near zero, so the loss starts at ln V.
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, mean=0.0, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+    def load_parameters(self, state_dict: dict[str, Tensor]) -> None:
+        """Copy a state_dict of this code or of the course's into the model.
+
+        Raises ValueError naming the first tensor that is missing, unknown or of another shape.
+        """
+        given = {name: value for name, value in state_dict.items() if not name.endswith(".attn.mask")}  # the course's
+        wanted = self.state_dict()
+        for name in sorted(wanted.keys() | given.keys()):
+            if name not in given or name not in wanted:
+                what = "lacks the" if name in wanted else "has an unknown"
+                raise ValueError(f"{what} tensor {name}: not the parameters of a {self.config.variant} model")
+            if given[name].shape != wanted[name].shape:
+                have, want = tuple(given[name].shape), tuple(wanted[name].shape)
+                raise ValueError(f"{name} has shape {have} where the model has {want}: another corpus or other sizes?")
+        self.load_state_dict(given)
 
     @property
     def device(self) -> torch.device:

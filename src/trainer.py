@@ -31,7 +31,8 @@ class TrainerConfig:
     batch_size: int = 64
     learning_rate: float = 3e-4  # the peak
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1  # on the weights of matrix products only
+    weight_decay: float = 0.1  # on the weights of matrix products
+    decay_gains_and_embeddings: bool = False  # and on those too, as the course's trainer does by oversight
     grad_norm_clip: float = 1.0
     lr_decay: bool = False  # False: a constant rate
     warmup_tokens: float = 0  # tokens over which the rate rises from 0 to its peak
@@ -64,21 +65,25 @@ def lr_at(tokens: float, config: TrainerConfig) -> float:
     return config.learning_rate * max(config.min_lr_share, cosine)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two AdamW groups with every parameter in one of them: weights of matrix products decay, nothing else does.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decay_gains_and_embeddings: bool = False
+) -> list[dict[str, Any]]:
+    """Two AdamW groups with every parameter in exactly one: weights of matrix products decay, nothing else does.
 
-    Decided by kind, never by name: vectors (biases, gains) and the weights of nn.Embedding are exempt, and so is
-    what a module lists in its attribute `no_decay`.
+    Decided by kind, never by name: vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and
+    so is what a module lists in its attribute `no_decay`. With `decay_gains_and_embeddings` only biases are.
     """
-    decay, no_decay = {}, {}
+    decay, no_decay = [], []
+    seen = set()  # a parameter that two modules share is met twice
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            exempt = isinstance(module, nn.Embedding) or name in getattr(module, "no_decay", ())
-            (no_decay if exempt or parameter.dim() < 2 else decay)[id(parameter)] = parameter
-    return [
-        {"params": [p for key, p in decay.items() if key not in no_decay], "weight_decay": weight_decay},
-        {"params": list(no_decay.values()), "weight_decay": 0.0},
-    ]
+            exempt = parameter.dim() < 2 or isinstance(module, nn.Embedding) or name in getattr(module, "no_decay", ())
+            if decay_gains_and_embeddings:
+                exempt = name == "bias"
+            if id(parameter) not in seen:
+                (no_decay if exempt else decay).append(parameter)
+            seen.add(id(parameter))
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
 class Trainer:
@@ -100,9 +105,8 @@ class Trainer:
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.on_log = on_log or (lambda line: None)
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=config.betas, fused=True
-        )
+        groups = parameter_groups(model, config.weight_decay, config.decay_gains_and_embeddings)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
@@ -161,9 +165,9 @@ class Trainer:
         """One epoch of (x, y) on the device; the last batch may be smaller, no row is left out."""
         size = self.config.batch_size
         if hasattr(dataset, "batch"):
-            n = len(dataset)
-            order = torch.randperm(n, generator=generator, device=self.device) if shuffle else None
-            order = torch.arange(n, device=self.device) if order is None else order
+            order = torch.arange(len(dataset), device=self.device)
+            if shuffle:
+                order = torch.randperm(len(dataset), generator=generator, device=self.device)
             for indices in order.split(size):
                 yield dataset.batch(indices, generator)
         else:

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Runs the project, from setting up its Python to the table of results. Prints every command before it runs it.
+#
+#   ./run.sh                      full on a machine with CUDA, quick otherwise
+#   ./run.sh quick                a small corpus and model: minutes on a CPU; writes into quick/
+#   ./run.sh full [VARIANT ...]   the course's commands with and without pretraining, dev and test (default: vanilla)
+#   ./run.sh STAGE ...            single stages, for every VARIANT:
+#       VARIANT_finetune_without_pretrain  VARIANT_eval_dev_without_pretrain  VARIANT_eval_test_without_pretrain
+#       VARIANT_pretrain  VARIANT_finetune_with_pretrain  VARIANT_eval_dev_with_pretrain  VARIANT_eval_test_with_pretrain
+#   ./run.sh test [ARGUMENT ...]  the tests, with arguments for pytest
+#
+# Options (--recipe NAME, --seed N, --device NAME, --max_epochs N ...) are handed on to training. DATA_DIR names another
+# folder with the four files, OUT_DIR another folder for what is written.
+set -euo pipefail
+
+here=$(pwd)
+cd "$(dirname "$0")"
+absolute() { case "$1" in /* | ?:*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
+[ -z "${DATA_DIR:-}" ] || DATA_DIR=$(absolute "$DATA_DIR")
+[ -z "${OUT_DIR:-}" ] || OUT_DIR=$(absolute "$OUT_DIR")
+
+fail() { echo "run.sh: $*" >&2; exit 2; }
+
+run() { echo "+ $*" >&2; "$@"; }
+
+# ------------------------------------------------------------------------------------------------- environment
+
+has_all() { # PYTHON MODULE ...: is it new enough, and can it import all of these?
+  "$1" - "${@:2}" >/dev/null 2>&1 <<'PYTHON'
+import sys, importlib.util
+sys.exit(sys.version_info < (3, 11) or not all(importlib.util.find_spec(name) for name in sys.argv[1:]))
+PYTHON
+}
+
+venv_python() { if [ -x .venv/Scripts/python.exe ]; then echo .venv/Scripts/python.exe; else echo .venv/bin/python; fi; }
+
+set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one that has the modules: the caller's, or .venv with REQUIREMENTS
+  local requirements=$1 python
+  shift
+  for python in python3 python "$(venv_python)"; do
+    if has_all "$python" "$@"; then PYTHON=$python && return; fi
+  done
+  for python in python3 python; do
+    if has_all "$python" sys; then break; fi
+    python=
+  done
+  [ -n "$python" ] || fail "Python 3.11 or newer is needed, as python3 or python"
+  [ -e "$(venv_python)" ] || run "$python" -m venv .venv
+  PYTHON=$(venv_python)
+  run "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+}
+
+# ------------------------------------------------------------------------------------------------------ stages
+
+train() { # finetune|pretrain VARIANT ARGUMENT ...
+  run "$PYTHON" src/run.py "$1" "$2" "$DATA/wiki.txt" "${@:3}" ${OPTIONS[@]+"${OPTIONS[@]}"}
+}
+
+evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the line that it ends with as a score
+  local questions=birth_dev.tsv
+  [ "$3" = dev ] || questions=birth_test_inputs.tsv
+  SCORE=$(run "$PYTHON" src/run.py evaluate "$1" "$DATA/wiki.txt" --reading_params_path "$OUT/$1.$2.params" \
+    --eval_corpus_path "$DATA/$questions" --outputs_path "$OUT/$1.$4.$3.predictions" | tail -n 1)
+  echo "$SCORE"
+}
+
+stage() { # NAME
+  local train_rows=(--finetune_corpus_path "$DATA/birth_places_train.tsv")
+  case "$1" in
+    ?*_finetune_without_pretrain)
+      local variant=${1%_finetune_without_pretrain}
+      train finetune "$variant" --writing_params_path "$OUT/$variant.model.params" "${train_rows[@]}" ;;
+    ?*_eval_dev_without_pretrain) evaluate "${1%_eval_dev_without_pretrain}" model dev nopretrain ;;
+    ?*_eval_test_without_pretrain) evaluate "${1%_eval_test_without_pretrain}" model test nopretrain ;;
+    ?*_finetune_with_pretrain)
+      local variant=${1%_finetune_with_pretrain}
+      train finetune "$variant" --reading_params_path "$OUT/$variant.pretrain.params" \
+        --writing_params_path "$OUT/$variant.finetune.params" "${train_rows[@]}" ;;
+    ?*_eval_dev_with_pretrain) evaluate "${1%_eval_dev_with_pretrain}" finetune dev pretrain ;;
+    ?*_eval_test_with_pretrain) evaluate "${1%_eval_test_with_pretrain}" finetune test pretrain ;;
+    ?*_pretrain)
+      local variant=${1%_pretrain}
+      [ "$MIX" = yes ] || train_rows=()
+      train pretrain "$variant" --writing_params_path "$OUT/$variant.pretrain.params" \
+        ${train_rows[@]+"${train_rows[@]}"} ;;
+    *) fail "no stage $1: see the top of run.sh for what there is" ;;
+  esac
+}
+
+all_stages() { # VARIANT ...: every stage of each, then the table
+  local variant suffix began table score
+  score=$(run "$PYTHON" london_baseline.py --eval_corpus_path "$DATA/birth_dev.tsv")
+  table=$(printf '%-40s %s' "London for everyone" "$score")
+  for variant in "$@"; do
+    for suffix in without_pretrain with_pretrain; do
+      began=$SECONDS
+      [ $suffix = without_pretrain ] || stage "${variant}_pretrain"
+      stage "${variant}_finetune_$suffix"
+      stage "${variant}_eval_dev_$suffix"
+      score=$SCORE
+      table+=$(printf '\n%-40s %-36s %5d s' "$variant, ${suffix%_pretrain} pretraining" "$score" $((SECONDS - began)))
+      stage "${variant}_eval_test_$suffix"
+    done
+  done
+  printf '\nDev questions of %s:\n%s\n' "$DATA" "$table"
+}
+
+# --------------------------------------------------------------------------------------------------- arguments
+
+WORDS=() OPTIONS=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    test) [ ${#WORDS[@]} -eq 0 ] && { WORDS=(test) && shift && break; } || WORDS+=("$1") ;;
+    -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
+    --*=*) OPTIONS+=("$1") ;;
+    --*) [ $# -ge 2 ] || fail "$1 needs a value" && OPTIONS+=("$1" "$2") && shift ;;
+    *) WORDS+=("$1") ;;
+  esac
+  shift
+done
+
+if [ "${WORDS[0]:-}" = test ]; then
+  set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
+  run "$PYTHON" -m pytest "$@"
+  exit
+fi
+
+set_up requirements.txt torch numpy tqdm
+if [ ${#WORDS[@]} -eq 0 ]; then
+  if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
+    echo "CUDA is there: ./run.sh full" && WORDS=(full)
+  else
+    echo "no CUDA here: ./run.sh quick (./run.sh full is the real thing)" && WORDS=(quick)
+  fi
+fi
+MIX=no
+case " ${OPTIONS[*]-} " in *" --recipe quick "* | *" --recipe=quick "*) MIX=yes ;; esac
+if [ "${WORDS[0]}" = quick ]; then
+  DATA=${DATA_DIR:-data/quick} OUT=${OUT_DIR:-quick} MIX=yes
+  OPTIONS=(--recipe quick ${OPTIONS[@]+"${OPTIONS[@]}"})
+else
+  DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.}
+fi
+mkdir -p "$OUT"
+
+case "${WORDS[0]}" in
+  quick | full)
+    [ ${#WORDS[@]} -gt 1 ] || WORDS+=(vanilla)
+    all_stages "${WORDS[@]:1}" ;;
+  *) for name in "${WORDS[@]}"; do stage "$name"; done ;;
+esac

@@ -1,0 +1,73 @@
+"""What the tests share: a tiny corpus of people, its questions, and a model that fits it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataset import CharCorruptionDataset, NameDataset
+from model import GPT, GPTConfig
+
+PLACES = ["Oslo", "Łódź", "Reykjavík", "Kyoto", "Turku"]
+NAMES = ["Ada Fern", "Bo Lind", "Çem Ok", "Dag Moe", "Eve Ash", "Finn Roe", "Gus Hay", "Ida Ek"]
+BLOCK_SIZE = 64
+
+
+torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def corpus_text() -> str:
+    people = [(name, name.split()[1], PLACES[i % 5]) for i, name in enumerate(NAMES)]
+    return "".join(f"{name}. Born in {place}, {surname} was a painter .\n" for name, surname, place in people)
+
+
+@pytest.fixture
+def questions_text() -> str:
+    return "".join(f"Where was {name} born?\t{PLACES[i % 5]}\n" for i, name in enumerate(NAMES))
+
+
+@pytest.fixture
+def corpus(corpus_text) -> CharCorruptionDataset:
+    # The questions' characters are part of the vocabulary, as they are of every real corpus.
+    return CharCorruptionDataset(corpus_text + "Where was it? Nobody knows .\n", BLOCK_SIZE)
+
+
+@pytest.fixture
+def questions(corpus, questions_text) -> NameDataset:
+    return NameDataset(corpus, questions_text)
+
+
+@pytest.fixture
+def make_model(corpus):
+    """A function that builds a small model without dropout; keyword arguments change its GPTConfig."""
+
+    def make(**changes) -> GPT:
+        sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+        return GPT(GPTConfig(**{"vocab_size": corpus.vocab_size, "block_size": BLOCK_SIZE, **sizes, **changes}))
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path, corpus_text, questions_text, monkeypatch) -> Path:
+    """An empty folder to stand in, with a corpus, questions with answers, and questions without."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wiki.txt").write_text(corpus_text + "Where was it? Nobody knows .\n", encoding="utf-8")
+    (tmp_path / "train.tsv").write_text(questions_text, encoding="utf-8")
+    (tmp_path / "test.tsv").write_text("".join(f"Where was {name} born?\n" for name in NAMES), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def course_data() -> Path:
+    """The folder of the course's own files, which are not part of the project."""
+    if "COURSE_DATA" not in os.environ:
+        pytest.skip("set COURSE_DATA to the folder of the course's files to run this test")
+    return Path(os.environ["COURSE_DATA"])

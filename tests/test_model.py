@@ -1,0 +1,293 @@
+"""Properties of the GPT and of its attention: names, sizes, causality, the loss, and generation."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attention import VARIANTS, register, written_out_attention
+from dataset import MASK, PAD, encode_questions
+from model import GPT, GPTConfig
+from trainer import Trainer, TrainerConfig
+
+V, T = 23, 12  # vocabulary and block of the models that need no corpus
+NO_DROPOUT = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
+SMALL = dict(vocab_size=V, block_size=T, n_layer=2, n_head=2, n_embd=16, **NO_DROPOUT)
+
+
+@pytest.fixture(params=VARIANTS)
+def model(request) -> GPT:
+    """A model of every variant, its weights large enough that attention matters."""
+    model = GPT(GPTConfig(**SMALL, variant=request.param)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+def tokens(*shape: int) -> torch.Tensor:
+    return torch.randint(2, V, shape)
+
+
+# ------------------------------------------------------------------------------------------- names, sizes, start
+
+
+def test_the_courses_parameter_count():
+    model = GPT(GPTConfig(vocab_size=256, block_size=128))
+    assert sum(p.numel() for p in model.parameters()) == 3_323_392
+
+
+def test_the_courses_names():
+    names = {"tok_emb.weight", "pos_emb", "ln_f.weight", "ln_f.bias", "head.weight"}
+    for i in range(2):
+        parts = ["ln1", "ln2", "attn.key", "attn.query", "attn.value", "attn.proj", "mlp.0", "mlp.2"]
+        names |= {f"blocks.{i}.{part}.{kind}" for part in parts for kind in ("weight", "bias")}
+    assert set(GPT(GPTConfig(**SMALL)).state_dict()) == names
+
+
+def test_the_courses_initialisation():
+    model = GPT(GPTConfig(vocab_size=256, block_size=128))
+    for name, parameter in model.named_parameters():
+        if name == "pos_emb" or name.endswith("bias"):
+            assert not parameter.any(), name
+        elif ".ln" in name or name.startswith("ln_f"):
+            assert (parameter == 1).all(), name
+        else:
+            n = parameter.numel()
+            assert abs(parameter.mean()) < 5 * 0.02 / math.sqrt(n), name
+            assert abs(parameter.std() - 0.02) < 5 * 0.02 / math.sqrt(2 * n), name
+
+
+def test_the_first_loss_is_that_of_guessing(model):
+    fresh = GPT(model.config)
+    _, loss = fresh(tokens(8, T), tokens(8, T))
+    assert abs(loss - math.log(V)) < 0.1
+
+
+def test_a_config_that_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="no variant 'vanila'"):
+        GPTConfig(**{**SMALL, "variant": "vanila"})
+    with pytest.raises(ValueError, match="n_embd 16 is not a multiple of n_head 3"):
+        GPTConfig(**{**SMALL, "n_head": 3})
+    with pytest.raises(ValueError, match="n_layer is 0"):
+        GPTConfig(**{**SMALL, "n_layer": 0})
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="'vanilla' is registered twice"):
+        register("vanilla")(torch.nn.Identity)
+
+
+# ------------------------------------------------------------------------------------ the contract of all variants
+
+
+@pytest.mark.parametrize("length", [1, 7, T])
+def test_shapes(model, length):
+    logits, loss = model(tokens(3, length))
+    assert logits.shape == (3, length, V) and loss is None
+    assert model(tokens(3, length), tokens(3, length))[1].shape == ()
+
+
+def test_the_future_never_changes_the_past(model):
+    idx = tokens(2, T)
+    before = model(idx)[0]
+    for t in range(1, T):
+        changed = idx.clone()
+        changed[:, t:] = (changed[:, t:] + 1) % V
+        after = model(changed)[0]
+        torch.testing.assert_close(after[:, :t], before[:, :t])
+        assert not torch.allclose(after[:, t:], before[:, t:])
+
+
+def test_the_past_matters(model):
+    idx = tokens(2, T)
+    changed = idx.clone()
+    changed[:, 0] = (changed[:, 0] + 1) % V
+    assert not torch.allclose(model(idx)[0][:, -1], model(changed)[0][:, -1], atol=1e-4)
+
+
+def test_every_parameter_gets_a_gradient(model):
+    model(tokens(4, T), tokens(4, T))[1].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
+
+
+def test_evaluation_is_deterministic_and_training_is_not(model):
+    noisy = GPT(GPTConfig(**{**SMALL, "variant": model.config.variant, "resid_pdrop": 0.5}))
+    noisy.load_parameters(model.state_dict())
+    idx = tokens(2, T)
+    assert torch.equal(noisy.eval()(idx)[0], noisy(idx)[0])
+    noisy.train()
+    assert not torch.equal(noisy(idx)[0], noisy(idx)[0])
+
+
+def test_saved_and_loaded_parameters_give_equal_logits(model):
+    other = GPT(model.config).eval()
+    other.load_parameters(model.state_dict())
+    idx = tokens(2, T)
+    assert torch.equal(model(idx)[0], other(idx)[0])
+
+
+def test_a_variant_is_in_use(model):
+    """Mistake 2: the flag is parsed, and the model is vanilla all the same."""
+    if model.config.variant == "vanilla":
+        pytest.skip("nothing to differ from")
+    vanilla = GPT(GPTConfig(**SMALL)).eval()
+    shared = {name: value for name, value in model.state_dict().items() if name in vanilla.state_dict()}
+    vanilla.load_state_dict(shared, strict=False)
+    idx = tokens(2, T)
+    assert not torch.allclose(vanilla(idx)[0], model(idx)[0], atol=1e-3)
+
+
+def test_cached_generation_equals_uncached(model):
+    idx, lengths = tokens(6, 7), torch.tensor([1, 2, 3, 5, 7, 7])
+    for stop in (None, MASK, int(model.generate(idx, lengths, 3)[0, 1])):
+        cached, uncached = (model.generate(idx, lengths, 5, stop, use_cache=use) for use in (True, False))
+        assert torch.equal(cached, uncached)
+
+
+# --------------------------------------------------------------------------------------------------------- the loss
+
+
+def test_padding_carries_no_loss(model):
+    idx, targets = tokens(2, T), tokens(2, T)
+    targets[:, 5:] = PAD
+    logits, loss = model(idx, targets)
+    by_hand = F.cross_entropy(logits[:, :5].reshape(-1, V), targets[:, :5].reshape(-1))
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_another_id_can_be_ignored():
+    model = GPT(GPTConfig(**SMALL, ignore_index=-100))
+    targets = tokens(2, T)
+    with_pad = targets.clone()
+    with_pad[:, 0] = PAD
+    idx = tokens(2, T)
+    assert model(idx, targets)[1] != model(idx, with_pad)[1], "PAD counts like any other target"
+    assert torch.isfinite(model(idx, with_pad.where(with_pad != PAD, torch.tensor(-100)))[1])
+
+
+def test_too_long_a_sequence_is_refused():
+    with pytest.raises(ValueError, match=f"{T + 1} tokens does not fit block_size {T}"):
+        GPT(GPTConfig(**SMALL))(tokens(1, T + 1))
+
+
+def test_vanilla_attention_equals_the_written_out_path():
+    q, k, v = torch.randn(3, 2, 4, 9, 8, dtype=torch.float64)
+    expected, weights = written_out_attention(q, k, v)
+    torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, is_causal=True), expected)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 9, dtype=torch.float64))
+    assert not weights.triu(1).any()
+
+
+def test_the_vanilla_module_equals_loops_over_tokens_and_heads():
+    model = GPT(GPTConfig(**SMALL)).eval()
+    attn, x = model.blocks[0].attn, torch.randn(1, 5, 16)
+    with torch.no_grad():
+        for parameter in attn.parameters():
+            parameter.normal_()
+        heads = []
+        for h in range(2):
+            channels = slice(8 * h, 8 * h + 8)
+            q, k, v = (linear(x[0])[:, channels] for linear in (attn.query, attn.key, attn.value))
+            rows = [((q[t] @ k[: t + 1].T) / math.sqrt(8)).softmax(0) @ v[: t + 1] for t in range(5)]
+            heads.append(torch.stack(rows))
+        torch.testing.assert_close(attn(x)[0], attn.proj(torch.cat(heads, dim=1)), rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------- parameters from files
+
+
+def test_parameters_with_the_courses_masks_load(model):
+    course = {**model.state_dict(), "blocks.0.attn.mask": torch.ones(1, 1, T, T)}
+    GPT(model.config).load_parameters(course)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda d: d.pop("ln_f.bias"), "lacks the tensor ln_f.bias"),
+        (lambda d: d.update(extra=torch.ones(1)), "has an unknown tensor extra"),
+        (lambda d: d.update({"head.weight": torch.ones(V, 8)}), r"head.weight has shape \(23, 8\) where .* \(23, 16\)"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(change, message):
+    model = GPT(GPTConfig(**SMALL))
+    state_dict = dict(model.state_dict())
+    change(state_dict)
+    with pytest.raises(ValueError, match=message):
+        model.load_parameters(state_dict)
+
+
+# ------------------------------------------------------------------------------------------------------ generation
+
+
+def greedy_one_at_a_time(model: GPT, prompt: torch.Tensor, n: int, stop: int | None) -> list[int]:
+    """The course's way: one prompt, a full forward pass for every character."""
+    idx = prompt[None]
+    for _ in range(n):
+        token = model(idx[:, -model.config.block_size :])[0][0, -1].argmax()
+        idx = torch.cat([idx, token.view(1, 1)], dim=1)
+        if token == stop:
+            break
+    return idx[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("n", [1, 15])  # 15 outgrows the block: the window slides
+def test_batched_decoding_equals_one_at_a_time(model, n):
+    lengths = torch.tensor([1, 4, 7, 12, 15, 3])
+    idx = tokens(6, 15)
+    stop = int(model.generate(idx, lengths, n)[1, n // 2])  # a token that really occurs
+    for stop_token in (None, stop):
+        batched = model.generate(idx, lengths, n, stop_token)
+        for i, length in enumerate(lengths):
+            alone = greedy_one_at_a_time(model, idx[i, :length], n, stop_token)
+            assert batched[i, : len(alone)].tolist() == alone
+            assert stop_token is None or (batched[i, len(alone) :] == stop_token).all()
+
+
+def test_decoding_ends_when_every_row_has(model):
+    idx = tokens(1, 4)
+    first = model.generate(idx, max_new_tokens=4)
+    assert model.generate(idx, max_new_tokens=4, stop_token=int(first[0, 0])).shape == (1, 1)
+    assert model.generate(idx, max_new_tokens=0).shape == (1, 0)
+
+
+def test_what_fills_up_a_prompt_does_not_matter(model):
+    idx, lengths = tokens(3, 9), torch.tensor([2, 5, 9])
+    other = idx.clone()
+    other[0, 2:], other[1, 5:] = 0, 1
+    assert torch.equal(model.generate(idx, lengths, 3), model.generate(other, lengths, 3))
+
+
+def test_sampling_follows_the_softmax():
+    model = GPT(GPTConfig(**SMALL)).eval()
+    with torch.no_grad():
+        model.head.weight.normal_(std=1.0)
+    idx, n, temperature = tokens(1, 4), 20_000, 1.5
+    p = (model(idx)[0][0, -1] / temperature).softmax(-1)
+    drawn = model.generate(idx.expand(n, -1), max_new_tokens=1, temperature=temperature)[:, 0]
+    counts = torch.bincount(drawn, minlength=V)
+    assert ((counts - n * p).abs() < 5 * (n * p * (1 - p)).sqrt() + 1).all()
+    few = model.generate(idx.expand(200, -1), max_new_tokens=1, temperature=temperature, top_k=3)
+    assert set(few.flatten().tolist()) <= set(p.topk(3).indices.tolist())
+
+
+def test_generating_leaves_the_mode_alone(model):
+    for mode in (True, False):
+        model.train(mode)
+        model.generate(tokens(1, 3), max_new_tokens=2)
+        assert model.training is mode
+
+
+def test_a_batch_can_be_learned_by_heart(corpus, questions, make_model):
+    """The whole machine: two dozen steps per row and the model answers every question it was trained on."""
+    model = make_model()
+    config = TrainerConfig(max_epochs=150, batch_size=8, learning_rate=3e-3)
+    assert Trainer(model, questions, None, config).train()["loss"] < 0.05
+    asked = [row.split("?")[0] + "?" for row in questions.data]
+    ids, lengths = encode_questions(asked, corpus.stoi, corpus.block_size, "here")
+    for row, produced in zip(questions.data, model.generate(ids, lengths, 12, MASK), strict=True):
+        answer = "".join(corpus.itos[int(i)] for i in produced)
+        assert answer.startswith(row.split("?")[1][1:])

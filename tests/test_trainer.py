@@ -1,0 +1,277 @@
+"""Properties of the schedule, the optimizer's groups, the loop, and the files."""
+
+import json
+import math
+import os
+import stat
+
+import pytest
+import torch
+import torch.nn as nn
+from torch.utils.data import Dataset
+
+from trainer import (
+    Trainer,
+    TrainerConfig,
+    atomic_write,
+    check_writable,
+    lr_at,
+    parameter_groups,
+    read_parameters,
+    save_parameters,
+)
+
+
+class Squares(Dataset):
+    """y = 3 x - 1 with a plain __getitem__, and a note of what was asked for."""
+
+    def __init__(self, n: int):
+        self.n, self.asked = n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        self.asked.append(i)
+        x = torch.tensor([i / self.n])
+        return x, 3 * x - 1
+
+
+class BatchSquares(Squares):
+    """The same through `batch`."""
+
+    def batch(self, indices, generator=None):
+        self.asked += indices.tolist()
+        x = indices[:, None] / self.n
+        return x, 3 * x - 1
+
+
+class Line(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def forward(self, x, y):
+        prediction = self.linear(x)
+        return prediction, ((prediction - y) ** 2).mean()
+
+
+# ------------------------------------------------------------------------------------------------------ schedule
+
+COURSE = TrainerConfig(learning_rate=6e-3, lr_decay=True, warmup_tokens=512 * 20, final_tokens=650 * 2937 * 128)
+
+
+@pytest.mark.parametrize(
+    "tokens, share",
+    [
+        (0, 0.0),
+        (2_560, 0.25),  # a quarter of the way up
+        (10_240, 1.0),  # the peak: less than one batch of 128 x 128 tokens
+        (16_384, 1.0),
+        (10_240 + (650 * 2937 * 128 - 10_240) / 2, 0.5),
+        (10_240 + (650 * 2937 * 128 - 10_240) * 3 / 4, (1 - math.sqrt(0.5)) / 2),
+        (650 * 2937 * 128, 0.1),  # the floor
+        (2 * 650 * 2937 * 128, 0.1),  # and there it stays: the cosine does not climb again
+    ],
+)
+def test_golden_rates_of_the_course(tokens, share):
+    assert lr_at(tokens, COURSE) == pytest.approx(6e-3 * share, rel=1e-4)
+
+
+def test_the_rate_rises_once_and_falls_once():
+    config = TrainerConfig(learning_rate=1.0, lr_decay=True, warmup_tokens=100, final_tokens=1000, min_lr_share=0.0)
+    rates = [lr_at(t, config) for t in range(2000)]
+    assert all(a <= b for a, b in zip(rates[:100], rates[1:101], strict=True))
+    assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
+    assert max(rates) == 1.0 and rates[-1] == 0.0
+
+
+def test_without_decay_the_rate_is_constant():
+    assert {lr_at(t, TrainerConfig(learning_rate=0.5)) for t in (0, 1, 10**9)} == {0.5}
+
+
+@pytest.mark.parametrize("bad", [dict(max_epochs=0), dict(batch_size=0), dict(learning_rate=0.0)])
+def test_a_config_that_cannot_train_is_refused(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad)).replace('_', '.')}"):
+        TrainerConfig(**bad)
+
+
+# --------------------------------------------------------------------------------------------------------- groups
+
+
+def names_of(model, group) -> set[str]:
+    ids = {id(p) for p in group["params"]}
+    return {name for name, p in model.named_parameters() if id(p) in ids}
+
+
+def test_only_weights_of_matrix_products_decay(make_model):
+    """Mistake 8: a filter on names that never matches decays LayerNorm gains and embeddings."""
+    model = make_model()
+    decay, no_decay = parameter_groups(model, 0.1)
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    assert names_of(model, decay) == linear
+    assert decay["weight_decay"] == 0.1 and no_decay["weight_decay"] == 0.0
+    assert {"tok_emb.weight", "pos_emb", "blocks.0.ln1.weight", "ln_f.bias", "blocks.1.mlp.0.bias"} <= names_of(
+        model, no_decay
+    )
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_each_parameter_is_in_exactly_one_group(make_model, everything):
+    model = make_model()
+    model.head.weight = model.tok_emb.weight  # shared, as GPT-2 has it
+    groups = parameter_groups(model, 0.1, everything)
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert len(ids) == len(set(ids)) and set(ids) == {id(p) for p in model.parameters()}
+
+
+def test_the_courses_groups_spare_biases_only(make_model):
+    model = make_model()
+    _, no_decay = parameter_groups(model, 0.1, decay_gains_and_embeddings=True)
+    assert names_of(model, no_decay) == {name for name, _ in model.named_parameters() if name.endswith("bias")}
+
+
+# ------------------------------------------------------------------------------------------------------------ loop
+
+
+@pytest.mark.parametrize("kind", [Squares, BatchSquares])
+def test_every_row_is_seen_once_an_epoch_in_another_order(kind):
+    rows = kind(10)
+    log = []
+    result = Trainer(Line(), rows, None, TrainerConfig(max_epochs=3, batch_size=4, log_every=1), log.append).train()
+    epochs = [rows.asked[i : i + 10] for i in (0, 10, 20)]
+    assert len(rows.asked) == 30 and all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != list(range(10))
+    assert result["step"] == 9, "the last, smaller batch of an epoch is a step too"
+    assert [line["step"] for line in log] == list(range(1, 10))
+    assert [line["tokens"] for line in log][:3] == [4, 8, 10]
+
+
+@pytest.mark.parametrize("kind", [Squares, BatchSquares])
+def test_any_dataset_trains_any_model(kind):
+    model = Line()
+    config = TrainerConfig(max_epochs=200, batch_size=16, learning_rate=0.05, weight_decay=0.0)
+    assert Trainer(model, kind(64), None, config).train()["loss"] < 1e-4
+    assert model.linear.weight.item() == pytest.approx(3, abs=0.05)
+
+
+def test_the_same_seed_trains_the_same_model(corpus, make_model):
+    def train(seed):
+        torch.manual_seed(0)
+        model = make_model()
+        Trainer(model, corpus, None, TrainerConfig(max_epochs=2, batch_size=4, seed=seed)).train()
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(train(1), train(1)) and not torch.equal(train(1), train(2))
+
+
+def test_a_step_is_adamw_at_the_rate_of_the_schedule():
+    """One step by hand: the first AdamW step moves every parameter by the learning rate, against its gradient."""
+    model, config = Line(), TrainerConfig(
+        max_epochs=1, batch_size=4, learning_rate=0.1, weight_decay=0.0, lr_decay=True, warmup_tokens=8, final_tokens=16
+    )
+    before = model.linear.weight.item()
+    line = Trainer(model, BatchSquares(4), None, config).train()
+    assert line["lr"] == pytest.approx(0.05), "4 of 8 warmup tokens, this step's own included"
+    assert abs(model.linear.weight.item() - before) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_gradients_are_clipped():
+    class Steep(Line):
+        def forward(self, x, y):
+            prediction, loss = super().forward(x, y)
+            return prediction, loss * 1e6
+
+    model = Steep()
+    line = Trainer(model, BatchSquares(4), None, TrainerConfig(max_epochs=1, batch_size=4)).train()
+    assert line["grad_norm"] > 1e3, "the log shows the norm before clipping"
+    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_the_log_averages_the_losses_since_its_last_line():
+    every, third = [], []
+    for log, n in ((every, 1), (third, 3)):
+        torch.manual_seed(0)
+        config = TrainerConfig(max_epochs=3, batch_size=4, log_every=n)
+        Trainer(Line(), BatchSquares(12), None, config, log.append).train()
+    assert [line["step"] for line in third] == [3, 6, 9]
+    mean = sum(line["loss"] for line in every[:3]) / 3
+    assert third[0]["loss"] == pytest.approx(mean, rel=1e-5)
+    assert third[0].keys() == {"step", "epoch", "tokens", "loss", "lr", "grad_norm", "tokens_per_second"}
+
+
+def test_the_test_loss_is_logged_every_epoch():
+    log = []
+    trainer = Trainer(Line(), BatchSquares(8), Squares(8), TrainerConfig(max_epochs=2, batch_size=4), log.append)
+    trainer.train()
+    losses = [line["test_loss"] for line in log if "test_loss" in line]
+    assert len(losses) == 2 and losses[-1] == pytest.approx(trainer.evaluate_loss(Squares(8)))
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_written_files_have_ordinary_permissions(tmp_path):
+    with atomic_write(tmp_path / "file"):
+        pass
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(os.stat(tmp_path / "file").st_mode) == stat.S_IMODE(os.stat(tmp_path / "other").st_mode)
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
+    check_writable(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="it is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(OSError, match="there is no folder"):
+        check_writable(tmp_path / "none" / "file")
+
+
+def test_parameters_and_record_come_back(tmp_path, make_model):
+    path, model = tmp_path / "p", make_model()
+    save_parameters(path, model, {"name": "Åsa"})
+    state_dict, record = read_parameters(path)
+    assert record == {"name": "Åsa"}
+    assert all(torch.equal(state_dict[name], value) for name, value in model.state_dict().items())
+    os.remove(f"{path}.json")
+    assert read_parameters(path)[1] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated", json.dumps({}).encode()])
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content):
+    path = tmp_path / "p"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_truncated_parameters_are_refused(tmp_path, make_model):
+    path = tmp_path / "p"
+    save_parameters(path, make_model(), {})
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_nothing_in_a_parameter_file_is_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/attacked",))
+
+    torch.save({"tok_emb.weight": Attack()}, tmp_path / "p")
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(tmp_path / "p")
+    assert not (tmp_path / "attacked").exists()
