@@ -28,14 +28,14 @@ import run
 
 
 def changed(recipe: run.Recipe, settings: list[str]) -> run.Recipe:
-    """The recipe with `field=value` or `stage.field=value` set; values are JSON."""
+    """The recipe with `field=value`, `stage.field=value` or `model.field=value` set; values are JSON."""
     for setting in settings:
         name, value = setting.split("=", 1)
         *stage, key = name.split(".")
         if not stage:
             recipe = replace(recipe, **{key: json.loads(value)})
-        elif stage == ["sizes"]:
-            recipe = replace(recipe, sizes=recipe.sizes | {key: json.loads(value)})
+        elif stage == ["model"]:
+            recipe = replace(recipe, model=recipe.model | {key: json.loads(value)})
         else:
             recipe = replace(recipe, **{stage[0]: replace(getattr(recipe, stage[0]), **{key: json.loads(value)})})
     return recipe
