@@ -381,6 +381,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"dataset.py: {error}", file=sys.stderr)
         return 2
+    sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     for i in range(min(4, len(dataset))):
         for name, ids in zip("xy", dataset[i], strict=True):
             print(f"{name}: {''.join(dataset.itos[int(t)] for t in ids)}")

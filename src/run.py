@@ -432,7 +432,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"run.py: {f'{filename}: {error.strerror}' if filename else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("run.py: stopped; nothing was written", file=sys.stderr)
+        print("run.py: stopped before the parameters were written", file=sys.stderr)
         return 130
     if function is evaluate:
         if result["total"]:

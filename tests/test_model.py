@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attention import VARIANTS, register, written_out_attention
+from attention import VARIANTS, KVCache, register, written_out_attention
 from dataset import MASK, PAD, encode_questions
 from model import GPT, GPTConfig
 from trainer import Trainer, TrainerConfig
@@ -138,6 +138,19 @@ def test_a_variant_is_in_use(model):
     vanilla.load_state_dict(shared, strict=False)
     idx = tokens(2, T)
     assert not torch.allclose(vanilla(idx)[0], model(idx)[0], atol=1e-3)
+
+
+def test_reading_through_a_cache_gives_the_same_logits(model):
+    """A prompt of three and then one token at a time, at positions of their own, against one pass over everything."""
+    idx = tokens(4, T)
+    caches = [KVCache(T) for _ in model.blocks]
+    parts = [idx[:, :3], *idx[:, 3:].split(1, dim=1)]
+    logits, seen = [], 0
+    for part in parts:
+        positions = torch.arange(seen, seen + part.size(1)).expand(4, -1)
+        logits.append(model(part, positions=positions, caches=caches)[0])
+        seen += part.size(1)
+    torch.testing.assert_close(torch.cat(logits, dim=1), model(idx)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_cached_generation_equals_uncached(model):
