@@ -104,7 +104,7 @@ def pretrain(
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
     Arguments left at None are the recipe's; `sizes` are those in SIZES.
     """
-    chosen = RECIPES[recipe]
+    chosen = _recipe(recipe)
     stage = _override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
     corpus = _read_corpus(pretrain_corpus_path, _given(sizes).get("block_size"), chosen)
     config = _model_config(variant, corpus, chosen, sizes)
