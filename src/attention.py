@@ -3,10 +3,13 @@
 A variant of the model is one class in this file under `@register("name")`; the command line's choices, the tests of
 the contract and the documentation follow from the registry. A mechanism knows nothing of blocks, losses or optimizers.
 
-Shapes:  B batch, T tokens, C = n_embd channels, nh = n_head heads, hs = C / nh head size, S keys held in a cache.
+Shapes:  B batch, T tokens, C = n_embd channels, nh = n_head heads, hs = C / nh head size, S keys held in a cache,
+         M = bottleneck_dim latents.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -16,8 +19,22 @@ from torch.nn import functional as F
 VARIANTS: dict[str, type[nn.Module]] = {}
 
 
+@dataclass(frozen=True)
+class Option:
+    """A setting of a variant, and its flag on the command line."""
+
+    default: Any
+    help: str
+    choices: tuple | None = None
+
+
+
 def register(name: str):
-    """Class decorator: make an attention class available as the variant `name`."""
+    """Class decorator: make an attention class available as the variant `name`.
+
+    Beside its forward pass the class says what else makes up the variant, by the attributes for which
+    CausalSelfAttention has the defaults: `position`, `options`, `bottleneck`, `cacheable` and `any_length`.
+    """
 
     def add(cls: type[nn.Module]) -> type[nn.Module]:
         if name in VARIANTS:
@@ -78,6 +95,12 @@ class CausalSelfAttention(nn.Module):
     Source: arXiv 1706.03762, sections 3.2.1 and 3.2.2.
     """
 
+    position = "learned"  # embedding added to the input for the order of tokens: "learned", "sinusoidal" or "none"
+    options: dict[str, Option] = {}  # settings of the variant, in config.options
+    bottleneck = False  # do the middle blocks work on latents?
+    cacheable = True  # can forward read new tokens only, with a KVCache of the others?
+    any_length = False  # does the model accept more tokens than block_size?
+
     def __init__(self, config):
         super().__init__()
         self.n_head = config.n_head
@@ -91,6 +114,7 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """`positions` (B, T) and `cache` go together: x then holds only the tokens that the cache has not seen."""
         q, k, v = (self._heads(linear(x)) for linear in (self.query, self.key, self.value))  # (B, nh, T, hs) each
+        q, k = self._turn(q, positions), self._turn(k, positions)
         mask = None
         if cache is not None:
             k, v, mask = cache.update(k, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
@@ -101,3 +125,162 @@ class CausalSelfAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, nh, T, hs)
+
+    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        """What is done to queries and keys before they meet: here, nothing."""
+        return x
+
+
+# ----------------------------------------------------------------------------------------------------- positions
+
+
+@register("sinusoidal")
+class SinusoidalAttention(CausalSelfAttention):
+    """Vanilla attention over inputs to which fixed waves are added instead of learned positions.
+
+    See `sinusoidal_positions`. Has block_size * C parameters fewer than vanilla and works at any length.
+    """
+
+    position = "sinusoidal"
+    any_length = True
+
+
+def sinusoidal_positions(positions: Tensor, dim: int) -> Tensor:
+    """The position embedding Phi(t, 2i) = sin(t / 10000^(2i/d)), Phi(t, 2i+1) = cos(t / 10000^(2i/d)).
+
+    positions (...) of any shape -> (..., dim) float32. Shifting t by a fixed amount is a rotation of each pair, so
+    relative positions are easy to read off. Source: arXiv 1706.03762, section 3.5.
+    """
+    pairs = torch.arange(0, dim, 2, device=positions.device)
+    angles = positions[..., None] * 10000.0 ** (-pairs / dim)  # (..., ceil(dim/2))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :dim]
+
+
+def precompute_rotary_emb(dim: int, max_positions: int) -> Tensor:
+    """(cos(t theta_i), sin(t theta_i)) for t = 0 .. max_positions - 1 and i = 1 .. dim/2: (max_positions, dim/2, 2).
+
+    theta_i = 10000^(-2(i-1)/dim), so theta_1 = 1: a radian a token. ValueError for an odd dim.
+    Source: Su et al., "RoFormer" (arXiv 2104.09864), section 3.2.2.
+    """
+    if dim % 2:
+        raise ValueError(f"rotary positions turn pairs of channels: the head size {dim} is odd")
+    theta = 10000.0 ** (-torch.arange(0, dim, 2) / dim)  # (dim/2,)
+    angles = torch.arange(max_positions)[:, None] * theta  # (max_positions, dim/2)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+
+def apply_rotary_emb(x: Tensor, rope_cache: Tensor) -> Tensor:
+    """Rotate each pair of channels (2i-1, 2i) of x (B, nh, T, hs) by the angle of its position; same shape.
+
+    rope_cache: the result of `precompute_rotary_emb`, of which the first T positions are used, or (B, T, hs/2, 2) with
+    the rows for the positions of each token. Written out in real numbers, as not every device has complex ones.
+    """
+    cache = rope_cache[:, None] if rope_cache.dim() == 4 else rope_cache[: x.size(-2)]  # (..., T, hs/2, 2)
+    cos, sin = cache.to(x.dtype).unbind(-1)  # (..., T, hs/2) each
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)  # (B, nh, T, hs/2) each
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+
+
+@register("rope")
+class RotaryAttention(CausalSelfAttention):
+    """Vanilla attention whose queries and keys are rotated by angles proportional to their positions.
+
+        q_t . k_s  becomes  (R_t q_t) . (R_s k_s) = q_t . R_(s-t) k_s:  the score depends on the distance only.
+
+    No position embedding and no parameters for it; works at any length. Time and memory are vanilla's.
+    Source: arXiv 2104.09864, equations 14 to 16.
+    """
+
+    position = "none"
+    any_length = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        rope_cache = precompute_rotary_emb(config.n_embd // config.n_head, config.block_size)
+        self.register_buffer("rope_cache", rope_cache, persistent=False)
+
+    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        cache, longest = self.rope_cache, x.size(-2)
+        if positions is None and longest > len(cache):  # longer than in training: make the angles now
+            cache = precompute_rotary_emb(x.size(-1), longest).to(x.device)
+        return apply_rotary_emb(x, cache if positions is None else cache[positions])
+
+
+# --------------------------------------------------------------------------------------------------- synthesizer
+
+
+@register("synthesizer")
+class SynthesizerAttention(nn.Module):
+    """Attention weights that each token makes up on its own, without looking at the others (dense Synthesizer).
+
+        head_i = softmax(ReLU(X A_i + b1_i) B + b2 + causal mask) V_i
+
+    A_i are the columns of `w1` for head i, B is `w2` (hs, block_size), shared by the heads; a shorter sequence uses the
+    leading columns. Cannot copy from a token because of what it is, only because of where it is. Time and memory
+    O(T^2 C / hs) and O(T^2): the weights are written out. Source: Tay et al. (arXiv 2005.00743), section 3.1.
+    """
+
+    position, options, bottleneck, cacheable, any_length = "learned", {}, False, True, False
+    no_decay = ("b2",)
+
+    def __init__(self, config):
+        super().__init__()
+        self.n_head = config.n_head
+        self.w1 = nn.Linear(config.n_embd, config.n_embd)
+        self.w2 = nn.Parameter(torch.empty(config.n_embd // config.n_head, config.block_size))
+        self.b2 = nn.Parameter(torch.zeros(config.block_size))
+        self.value = nn.Linear(config.n_embd, config.n_embd)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        self.attn_drop = nn.Dropout(config.attn_pdrop)
+        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        nn.init.uniform_(self.w2, -0.001, 0.001)
+
+    def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        hidden, v = (linear(x).unflatten(-1, (self.n_head, -1)).transpose(1, 2) for linear in (self.w1, self.value))
+        scores = hidden.relu() @ self.w2 + self.b2  # (B, nh, T, block_size)
+        if cache is None:
+            mask = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).tril()  # (T, T)
+        else:
+            _, v, mask = cache.update(v, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
+        scores = scores[..., : mask.size(-1)].masked_fill(~mask, -math.inf)  # (B, nh, T, S)
+        y = self.attn_drop(scores.softmax(dim=-1)) @ v  # (B, nh, T, hs)
+        return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))  # (B, T, C)
+
+
+# ------------------------------------------------------------------------------------------------------ perceiver
+
+
+@register("perceiver")
+class PerceiverAttention(CausalSelfAttention):
+    """Vanilla attention in a model whose middle blocks work on M latents instead of T tokens (M = bottleneck_dim).
+
+    model.DownProjectBlock makes the latents from the tokens, model.UpProjectBlock hands them back, both by
+    `CausalCrossAttention`. A middle block costs O(M^2 C), the ends O(M T C). Latent i sees the tokens up to position
+    i * stride, and a token sees the latents that see nothing after it: nothing looks ahead.
+
+    `--latent_reach prefix`, the course's: stride 1. Latent i sees tokens 0 .. i, so that *everything after character M
+    reaches no latent at all*. `past`: stride block_size / M. The latents cover the whole block, each a longer part.
+    Source: Hawthorne et al., "Perceiver AR" (arXiv 2202.07765), section 3, in the simplified form of the course.
+    """
+
+    options = {
+        "bottleneck_dim": Option(32, "number of latents"),
+        "latent_reach": Option("prefix", "what latents see: the prefix, as in the course, or all", ("prefix", "past")),
+    }
+    bottleneck = True
+    cacheable = False
+
+
+class CausalCrossAttention(CausalSelfAttention):
+    """Multi-head attention of one sequence to another.
+
+    forward(x_kv (B, Tk, C), x_q (B, Tq, C), mask (Tq, Tk)) -> (B, Tq, C): queries are made from x_q, keys and values
+    from x_kv; the mask is True where a query may look.
+    """
+
+    def forward(self, x_kv: Tensor, x_q: Tensor, mask: Tensor) -> Tensor:
+        q = self._heads(self.query(x_q))  # (B, nh, Tq, hs)
+        k, v = self._heads(self.key(x_kv)), self._heads(self.value(x_kv))  # (B, nh, Tk, hs) each
+        dropout = self.attn_pdrop if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, nh, Tq, hs)
+        return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))

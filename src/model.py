@@ -4,14 +4,15 @@ Shapes:  B batch, T tokens (at most block_size), C = n_embd, V = vocab_size, P p
 Parameter names are those of the course, so that parameter files made with its code load here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention import VARIANTS, KVCache
+from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class GPTConfig:
     n_head: int = 8
     n_embd: int = 256
     variant: str = "vanilla"  # a name in attention.VARIANTS
+    options: dict[str, Any] = field(default_factory=dict)  # the variant's own settings; it has defaults for all
     embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
     resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
     attn_pdrop: float = 0.1  # and on the attention weights
@@ -32,11 +34,34 @@ class GPTConfig:
     def __post_init__(self):
         if self.variant not in VARIANTS:
             raise ValueError(f"no variant {self.variant!r}: choose from {', '.join(VARIANTS)}")
+        known = VARIANTS[self.variant].options
+        for name, value in self.options.items():
+            if name not in known:
+                raise ValueError(f"the variant {self.variant} has no option {name}")
+            if known[name].choices and value not in known[name].choices:
+                raise ValueError(f"{name} is {value!r}: choose from {', '.join(known[name].choices)}")
+        defaults = {name: option.default for name, option in known.items()}
+        object.__setattr__(self, "options", defaults | self.options)  # the one write to a frozen instance
+        if VARIANTS[self.variant].bottleneck:
+            M = self.options["bottleneck_dim"]
+            if self.n_layer < 3:
+                raise ValueError(f"n_layer is {self.n_layer}: {self.variant} needs 3, of which two change the width")
+            if not 1 <= M <= self.block_size:
+                raise ValueError(f"bottleneck_dim is {M}: it must be between 1 and block_size {self.block_size}")
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+
+
+def _mlp(config: GPTConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(config.n_embd, 4 * config.n_embd),
+        nn.GELU(),
+        nn.Linear(4 * config.n_embd, config.n_embd),
+        nn.Dropout(config.resid_pdrop),
+    )
 
 
 class Block(nn.Module):
@@ -47,16 +72,59 @@ class Block(nn.Module):
         self.ln1 = nn.LayerNorm(config.n_embd)
         self.ln2 = nn.LayerNorm(config.n_embd)
         self.attn = VARIANTS[config.variant](config)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.n_embd, 4 * config.n_embd),
-            nn.GELU(),
-            nn.Linear(4 * config.n_embd, config.n_embd),
-            nn.Dropout(config.resid_pdrop),
-        )
+        self.mlp = _mlp(config)
 
     def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         x = x + self.attn(self.ln1(x), positions, cache)
         return x + self.mlp(self.ln2(x))
+
+
+def _after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
+    """(M, T): how far token t lies after the last token that latent i sees; see attention.PerceiverAttention."""
+    M = config.options["bottleneck_dim"]
+    stride = 1 if config.options["latent_reach"] == "prefix" else config.block_size // M
+    return torch.arange(T, device=device) - stride * torch.arange(M, device=device)[:, None]
+
+
+class DownProjectBlock(nn.Module):
+    """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP."""
+
+    no_decay = ("C",)  # for the optimizer: an embedding
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.C = nn.Parameter(torch.empty(1, config.options["bottleneck_dim"], config.n_embd))
+        nn.init.xavier_uniform_(self.C)
+        self.ln1 = nn.LayerNorm(config.n_embd)
+        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.ln3 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalCrossAttention(config)
+        self.mlp = _mlp(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = _after_reach(self.config, x.size(1), x.device) <= 0  # (M, T)
+        latents = self.C.expand(x.size(0), -1, -1)  # (B, M, C)
+        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask)
+        return latents + self.mlp(self.ln3(latents))
+
+
+class UpProjectBlock(nn.Module):
+    """Latents back to tokens, (B, M, C) and (B, T, C) -> (B, T, C): the tokens plus their attention to the latents."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.ln1 = nn.LayerNorm(config.n_embd)
+        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.ln3 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalCrossAttention(config)
+        self.mlp = _mlp(config)
+
+    def forward(self, latents: Tensor, x: Tensor) -> Tensor:
+        mask = (_after_reach(self.config, x.size(1), x.device) >= 0).T  # (T, M)
+        x = x + self.attn(self.ln1(latents), self.ln2(x), mask)
+        return x + self.mlp(self.ln3(x))
 
 
 class GPT(nn.Module):
@@ -68,9 +136,13 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
-        self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
+        self.variant = VARIANTS[config.variant]
+        if self.variant.position == "learned":
+            self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
         self.drop = nn.Dropout(config.embd_pdrop)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        if self.variant.bottleneck:
+            self.down_block, self.up_block = DownProjectBlock(config), UpProjectBlock(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck))
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.apply(self._init_weights)
@@ -114,20 +186,33 @@ class GPT(nn.Module):
 
         The loss, in nats per target, skips targets equal to ignore_index; it is None without targets.
         With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
-        Raises ValueError if T exceeds block_size.
+        Raises ValueError if T exceeds block_size and the variant cannot do that.
         """
-        T = idx.size(1)
-        if T > self.config.block_size:
-            raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
-        position_embedding = self.pos_emb[:, :T] if positions is None else self.pos_emb[0, positions]
-        x = self.drop(self.tok_emb(idx) + position_embedding)  # (B, T, C)
+        x = self.drop(self._embed(idx, positions))  # (B, T, C)
+        if self.variant.bottleneck:
+            tokens, x = x, self.down_block(x)  # (B, T, C), (B, M, C)
         for i, block in enumerate(self.blocks):
             x = block(x, positions, caches[i] if caches else None)
+        if self.variant.bottleneck:
+            x = self.up_block(x, tokens)  # (B, T, C)
         logits = self.head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits, None
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.config.ignore_index)
         return logits, loss
+
+    def _embed(self, idx: Tensor, positions: Tensor | None) -> Tensor:
+        """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C)."""
+        T = idx.size(1)
+        if T > self.config.block_size and not self.variant.any_length:
+            raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
+        x = self.tok_emb(idx)
+        if self.variant.position == "learned":
+            x = x + (self.pos_emb[:, :T] if positions is None else self.pos_emb[0, positions])
+        elif self.variant.position == "sinusoidal":
+            positions = torch.arange(T, device=idx.device) if positions is None else positions
+            x = x + sinusoidal_positions(positions, x.size(-1)).to(x.dtype)
+        return x
 
     @torch.inference_mode()
     def generate(
@@ -161,7 +246,7 @@ class GPT(nn.Module):
         ended = torch.zeros(B, dtype=torch.bool, device=idx.device)
         # Once a row outgrows the block its window slides, every token changes position, and a cache is void.
         slots = min(P + max_new_tokens, self.config.block_size)
-        caches = [KVCache(slots) for _ in self.blocks] if use_cache else None
+        caches = [KVCache(slots) for _ in self.blocks] if use_cache and self.variant.cacheable else None
         new = []
         for step in range(max_new_tokens):
             last = lengths + step - 1  # (B,) position of the newest token

@@ -79,6 +79,7 @@ RECIPES = {
 }
 
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
+OPTIONS = {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}
 
 
 # ------------------------------------------------------------------------------------------------------- commands
@@ -97,17 +98,17 @@ def pretrain(
     seed: int = 0,
     device: str | None = None,
     tb_expt_name: str | None = None,
-    **sizes: int | None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
 
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
-    Arguments left at None are the recipe's; `sizes` are those in SIZES.
+    Arguments left at None are the recipe's; `settings` are SIZES and the OPTIONS of the variant.
     """
     chosen = _recipe(recipe)
     stage = _override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
-    corpus = _read_corpus(pretrain_corpus_path, _given(sizes).get("block_size"), chosen)
-    config = _model_config(variant, corpus, chosen, sizes)
+    corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
+    config = _model_config(variant, corpus, chosen, settings)
     train_dataset: Any = corpus
     if finetune_corpus_path is not None:
         if not chosen.question_share:
@@ -136,7 +137,7 @@ def finetune(
     seed: int = 0,
     device: str | None = None,
     tb_expt_name: str | None = None,
-    **sizes: int | None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train on questions with answers, from pretrained parameters or, without them, from scratch.
 
@@ -149,7 +150,7 @@ def finetune(
     stage = _override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     with _placed(device) as where:
         torch.manual_seed(seed)
-        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, sizes)
+        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = _read_questions(finetune_corpus_path, corpus)
         check_writable(writing_params_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
@@ -166,7 +167,7 @@ def evaluate(
     *,
     recipe: str | None = None,
     device: str | None = None,
-    **sizes: int | None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Answer every question of a file, greedily, and write one prediction a line in the order of the questions.
 
@@ -177,7 +178,7 @@ def evaluate(
     questions_path = data.find_file(eval_corpus_path)
     questions = [question for question, _ in data.read_places(questions_path)]
     with _placed(device) as where:
-        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, sizes)
+        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, questions_path)
         check_writable(outputs_path)
         began = time.perf_counter()
@@ -214,11 +215,13 @@ def _override(stage: Stage, **given: Any) -> Stage:
     return replace(stage, **{name: value for name, value in given.items() if value is not None})
 
 
-def _given(sizes: dict[str, int | None]) -> dict[str, int]:
-    """The sizes that the caller chose."""
-    if unknown := set(sizes) - set(SIZES):
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the caller chose of a GPTConfig: sizes by name, and the variant's `options` if there are any."""
+    if unknown := set(settings) - set(SIZES) - set(OPTIONS):
         raise TypeError(f"unexpected argument {', '.join(sorted(unknown))}")
-    return {name: value for name, value in sizes.items() if value is not None}
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    options = {name: chosen.pop(name) for name in OPTIONS if name in chosen}
+    return chosen | ({"options": options} if options else {})
 
 
 def _read_corpus(path: str | Path, block_size: int | None, recipe: Recipe) -> data.CharCorruptionDataset:
@@ -234,8 +237,8 @@ def _read_questions(path: str | Path, corpus: data.CharCorruptionDataset) -> dat
     return data.NameDataset(corpus, data.read_text(path), source=path)
 
 
-def _model_config(variant: str, corpus: data.CharCorruptionDataset, recipe: Recipe, sizes: dict) -> GPTConfig:
-    return GPTConfig(vocab_size=corpus.vocab_size, variant=variant, **recipe.model | _given(sizes))
+def _model_config(variant: str, corpus: data.CharCorruptionDataset, recipe: Recipe, settings: dict) -> GPTConfig:
+    return GPTConfig(vocab_size=corpus.vocab_size, variant=variant, **recipe.model | _given(settings))
 
 
 def _vocabulary(corpus: data.CharCorruptionDataset) -> str:
@@ -348,7 +351,7 @@ def _build(
     state_dict: dict[str, torch.Tensor] | None,
     record: dict[str, Any] | None,
     recipe: Recipe,
-    sizes: dict[str, int | None],
+    settings: dict[str, Any],
 ) -> tuple[GPT, data.CharCorruptionDataset]:
     """A model, with the parameters of `state_dict` if there are any, and the corpus that gives its vocabulary.
 
@@ -356,8 +359,8 @@ def _build(
     without a record, made by somebody's course code, has the sizes of the flags and the recipe if its shapes fit.
     """
     if record is None:
-        corpus = _read_corpus(corpus_path, _given(sizes).get("block_size"), recipe)
-        config = _model_config(variant, corpus, recipe, sizes)
+        corpus = _read_corpus(corpus_path, _given(settings).get("block_size"), recipe)
+        config = _model_config(variant, corpus, recipe, settings)
     else:
         if variant != record["variant"]:
             raise ValueError(f"{params_path}: holds a {record['variant']} model, not a {variant} one")
@@ -365,9 +368,10 @@ def _build(
             config = GPTConfig(**record["config"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
-        for name, value in _given(sizes).items():
-            if value != getattr(config, name):
-                raise ValueError(f"{params_path}: was trained with {name} {getattr(config, name)}, not {value}")
+        trained = asdict(config) | config.options
+        for name, value in settings.items():
+            if value is not None and value != trained.get(name):
+                raise ValueError(f"{params_path}: was trained with {name} {trained.get(name)}, not {value}")
         corpus = _read_corpus(corpus_path, config.block_size, recipe)
         if _vocabulary(corpus) != record["vocabulary"]:
             raise ValueError(
@@ -419,6 +423,8 @@ def make_parser() -> argparse.ArgumentParser:
         add("--device", help="cuda, mps or cpu; by default the first of these that is there")
         for size in SIZES:
             add(f"--{size}", type=int)
+        for name, option in OPTIONS.items():
+            add(f"--{name}", type=type(option.default), choices=option.choices, help=option.help)
     return parser
 
 

@@ -1,6 +1,7 @@
 """Properties of the GPT and of its attention: names, sizes, causality, the loss, and generation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,12 +15,27 @@ from trainer import Trainer, TrainerConfig
 V, T = 23, 12  # vocabulary and block of the models that need no corpus
 NO_DROPOUT = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
 SMALL = dict(vocab_size=V, block_size=T, n_layer=2, n_head=2, n_embd=16, **NO_DROPOUT)
+SMALL_OPTIONS = {"bottleneck_dim": 4}  # options whose defaults do not suit so small a block
 
 
-@pytest.fixture(params=VARIANTS)
+def every_setting() -> list:
+    """(variant, options) for each variant, and for each other choice that one of its options has."""
+    settings = []
+    for variant, cls in VARIANTS.items():
+        options = {name: SMALL_OPTIONS[name] for name in cls.options if name in SMALL_OPTIONS}
+        settings.append(pytest.param((variant, options), id=variant))
+        for name, option in cls.options.items():
+            for choice in sorted(set(option.choices or ()) - {option.default}):
+                settings.append(pytest.param((variant, {**options, name: choice}), id=f"{variant}-{choice}"))
+    return settings
+
+
+@pytest.fixture(params=every_setting())
 def model(request) -> GPT:
     """A model of every variant, its weights large enough that attention matters."""
-    model = GPT(GPTConfig(**SMALL, variant=request.param)).eval()
+    variant, options = request.param
+    small = {**SMALL, "n_layer": 3} if VARIANTS[variant].bottleneck else SMALL
+    model = GPT(GPTConfig(**small, variant=variant, options=options)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
@@ -114,7 +130,7 @@ def test_every_parameter_gets_a_gradient(model):
 
 
 def test_evaluation_is_deterministic_and_training_is_not(model):
-    noisy = GPT(GPTConfig(**{**SMALL, "variant": model.config.variant, "resid_pdrop": 0.5}))
+    noisy = GPT(replace(model.config, resid_pdrop=0.5))
     noisy.load_parameters(model.state_dict())
     idx = tokens(2, T)
     assert torch.equal(noisy.eval()(idx)[0], noisy(idx)[0])
@@ -133,7 +149,7 @@ def test_a_variant_is_in_use(model):
     """Mistake 2: the flag is parsed, and the model is vanilla all the same."""
     if model.config.variant == "vanilla":
         pytest.skip("nothing to differ from")
-    vanilla = GPT(GPTConfig(**SMALL)).eval()
+    vanilla = GPT(replace(model.config, variant="vanilla", options={})).eval()
     shared = {name: value for name, value in model.state_dict().items() if name in vanilla.state_dict()}
     vanilla.load_state_dict(shared, strict=False)
     idx = tokens(2, T)
@@ -142,6 +158,8 @@ def test_a_variant_is_in_use(model):
 
 def test_reading_through_a_cache_gives_the_same_logits(model):
     """A prompt of three and then one token at a time, at positions of their own, against one pass over everything."""
+    if not model.variant.cacheable:
+        pytest.skip("reads everything again for each token")
     idx = tokens(4, T)
     caches = [KVCache(T) for _ in model.blocks]
     parts = [idx[:, :3], *idx[:, 3:].split(1, dim=1)]
@@ -181,9 +199,14 @@ def test_another_id_can_be_ignored():
     assert torch.isfinite(model(idx, with_pad.where(with_pad != PAD, torch.tensor(-100)))[1])
 
 
-def test_too_long_a_sequence_is_refused():
-    with pytest.raises(ValueError, match=f"{T + 1} tokens does not fit block_size {T}"):
-        GPT(GPTConfig(**SMALL))(tokens(1, T + 1))
+def test_longer_sequences_than_trained_on_are_accepted_or_refused(model):
+    """Rotary and sinusoidal positions exist at any length, learned ones do not."""
+    assert model.variant.any_length == (model.config.variant in ("rope", "sinusoidal"))
+    if model.variant.any_length:
+        assert torch.isfinite(model(tokens(2, 3 * T))[0]).all()
+    else:
+        with pytest.raises(ValueError, match=f"{T + 1} tokens does not fit block_size {T}"):
+            model(tokens(1, T + 1))
 
 
 def test_vanilla_attention_equals_the_written_out_path():

@@ -66,7 +66,7 @@ def test_functions_return_what_the_commands_found(folder):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_runs_and_knows_its_name(folder, variant):
-    run.pretrain(variant, "wiki.txt", "pre", max_epochs=1, **SIZES)
+    run.pretrain(variant, "wiki.txt", "pre", max_epochs=1, **{**SIZES, "n_layer": 3})
     run.finetune(variant, "wiki.txt", "fine", "train.tsv", reading_params_path="pre", max_epochs=1, device="cpu")
     assert run.evaluate(variant, "wiki.txt", "fine", "test.tsv", "out", device="cpu")["total"] == 0
     assert len((folder / "out").read_text(encoding="utf-8").splitlines()) == 8
