@@ -118,10 +118,16 @@ class CausalSelfAttention(nn.Module):
         mask = None
         if cache is not None:
             k, v, mask = cache.update(k, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
-        dropout = self.attn_pdrop if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
-        y = y.transpose(1, 2).flatten(2)  # (B, T, C)
+        y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, T, C)
         return self.resid_drop(self.proj(y))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What queries (B, nh, T, hs) read from keys and values (B, nh, S, hs), as (B, nh, T, hs).
+
+        mask (..., T, S) is True where a query may look; without one S is T and a token sees itself and its past.
+        """
+        dropout = self.attn_pdrop if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, nh, T, hs)
@@ -281,6 +287,5 @@ class CausalCrossAttention(CausalSelfAttention):
     def forward(self, x_kv: Tensor, x_q: Tensor, mask: Tensor) -> Tensor:
         q = self._heads(self.query(x_q))  # (B, nh, Tq, hs)
         k, v = self._heads(self.key(x_kv)), self._heads(self.value(x_kv))  # (B, nh, Tk, hs) each
-        dropout = self.attn_pdrop if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, nh, Tq, hs)
-        return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))
+        y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, Tq, C)
+        return self.resid_drop(self.proj(y))

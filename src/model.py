@@ -12,6 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
+import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
 
 

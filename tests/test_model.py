@@ -15,7 +15,8 @@ from trainer import Trainer, TrainerConfig
 V, T = 23, 12  # vocabulary and block of the models that need no corpus
 NO_DROPOUT = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
 SMALL = dict(vocab_size=V, block_size=T, n_layer=2, n_head=2, n_embd=16, **NO_DROPOUT)
-SMALL_OPTIONS = {"bottleneck_dim": 4}  # options whose defaults do not suit so small a block
+# Options whose defaults do not suit so small a block.
+SMALL_OPTIONS = {"bottleneck_dim": 4, "chunk_size": 4, "summaries": 2, "sparse_block": 2, "n_features": 16}
 
 
 def every_setting() -> list:

@@ -1,0 +1,226 @@
+"""Attention whose cost grows more slowly than the square of the length: Linformer, BigBird, Performer.
+
+All three are causal versions of mechanisms that were published for encoders. They inherit projections and heads
+from vanilla attention and replace the step in which queries meet keys, `_attend(q, k, v)`.
+
+Shapes:  as in attention.py; q, k, v and the result of `_attend` are (B, nh, T, hs); n chunks or blocks of c tokens.
+"""
+
+import math
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention import CausalSelfAttention, Option, register
+
+
+def _chunks(x: Tensor, c: int) -> Tensor:
+    """(B, nh, T, d) -> (B, nh, n, c, d), zeros after the last token. No query looks ahead, so none sees the zeros."""
+    return F.pad(x, (0, 0, 0, -x.size(-2) % c)).unflatten(-2, (-1, c))
+
+
+# ------------------------------------------------------------------------------------------------------ linformer
+
+
+@register("linformer")
+class LinformerAttention(CausalSelfAttention):
+    """Low-rank attention: what lies chunks back is seen through a few learned summaries of each chunk.
+
+        y_t = softmax([q_t (E K_1)' ... q_t (E K_j)', q_t K_now'] / sqrt(hs)) [F V_1; ...; F V_j; V_now]
+
+    K_1 .. K_j are the chunks that ended before t, K_now the tokens up to t of its own. E and F (summaries, chunk) are
+    shared by the heads and start as averages. Linformer compresses the whole sequence at once, which would show a
+    token its future; compressing finished chunks does not. With a single chunk this is vanilla attention.
+    Time and memory O(T (T r/c + c)) for r summaries of c tokens: c/r times less than vanilla in the long run.
+    Source: Wang et al. (arXiv 2006.04768), equation 7.
+    """
+
+    options = {
+        "chunk_size": Option(32, "tokens that are compressed together"),
+        "summaries": Option(8, "what each chunk of tokens is compressed to"),
+    }
+    cacheable = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        c, r = config.options["chunk_size"], config.options["summaries"]
+        if not 1 <= r <= c:
+            raise ValueError(f"summaries is {r}: it must be between 1 and chunk_size {c}")
+        average = F.interpolate(torch.eye(r)[None], size=c)[0]  # (r, c) summary i averages the i-th part of a chunk
+        average /= average.sum(dim=1, keepdim=True)
+        self.compress_key = nn.Parameter(average.clone())
+        self.compress_value = nn.Parameter(average.clone())
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+        r, c = self.compress_key.shape
+        T = q.size(-2)
+        q, k, v = (_chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
+        n = q.size(2)
+        far_k = (self.compress_key @ k).flatten(2, 3)[:, :, None]  # (B, nh, 1, n r, hs)
+        far_v = (self.compress_value @ v).flatten(2, 3)[:, :, None]
+        chunk = torch.arange(n, device=q.device)
+        finished = chunk.repeat_interleave(r) < chunk[:, None]  # (n, n r) True where a chunk may see a summary
+        past = torch.ones(c, c, dtype=torch.bool, device=q.device).tril()
+        far = (q @ far_k.transpose(-2, -1)).masked_fill(~finished[:, None], -math.inf)  # (B, nh, n, c, n r)
+        near = (q @ k.transpose(-2, -1)).masked_fill(~past, -math.inf)  # (B, nh, n, c, c)
+        weights = (torch.cat([far, near], dim=-1) / math.sqrt(q.size(-1))).softmax(dim=-1)
+        weights = F.dropout(weights, self.attn_pdrop, self.training)
+        y = weights[..., : n * r] @ far_v + weights[..., n * r :] @ v  # (B, nh, n, c, hs)
+        return y.flatten(2, 3)[:, :, :T]
+
+
+# -------------------------------------------------------------------------------------------------------- bigbird
+
+
+def bigbird_pattern(n: int, window: int, n_global: int, n_random: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Which blocks of keys each block of queries sees: indices and a mask of those that count, both (n, K).
+
+    Block i sees itself and the window - 1 before it, the first n_global blocks, and n_random drawn from the blocks
+    before it that it does not see yet; K = min(n, window + n_global + n_random). Never a later block.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    width = min(n, window + n_global + n_random)
+    indices, counts = torch.zeros(n, width, dtype=torch.long), torch.zeros(n, width, dtype=torch.bool)
+    for i in range(n):
+        seen = sorted({*range(min(n_global, i + 1)), *range(max(0, i - window + 1), i + 1)})
+        others = [j for j in range(i) if j not in seen]
+        drawn = torch.randperm(len(others), generator=generator)[:n_random].tolist()
+        seen += [others[j] for j in drawn]
+        indices[i, : len(seen)] = torch.tensor(seen)
+        counts[i, : len(seen)] = True
+    return indices, counts
+
+
+@register("bigbird")
+class BigBirdAttention(CausalSelfAttention):
+    """Sparse attention in blocks: a window of neighbours, the first blocks for everybody, and a few at random.
+
+    The window sees what is near, the global blocks connect any two tokens within two steps, and random blocks make
+    the graph's diameter grow like log T: several layers reach what one does not. Only the blocks of the pattern are
+    computed: time and memory O(T K c) for K blocks of c tokens each. With a window over everything it is vanilla.
+    Source: Zaheer et al. (arXiv 2007.14062), section 2, without the edges that lead ahead.
+    """
+
+    options = {
+        "sparse_block": Option(16, "tokens in a block of the pattern"),
+        "window_blocks": Option(2, "blocks of the window: a token's own and those before it"),
+        "global_blocks": Option(1, "blocks at the start that every token sees"),
+        "random_blocks": Option(1, "blocks drawn at random from the past"),
+        "pattern_seed": Option(0, "of the random blocks"),
+    }
+    cacheable = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.c = config.options["sparse_block"]
+        window, n_global, n_random, seed = (config.options[name] for name in list(self.options)[1:])
+        if self.c < 1 or window < 1 or n_global < 0 or n_random < 0:
+            raise ValueError("sparse_block and window_blocks must be at least 1, global_blocks and random_blocks 0")
+        n = math.ceil(config.block_size / self.c)
+        indices, counts = bigbird_pattern(n, window, n_global, n_random, seed)
+        self.register_buffer("indices", indices, persistent=False)  # (n, K)
+        self.register_buffer("counts", counts, persistent=False)
+
+    def token_mask(self, T: int) -> Tensor:
+        """(T, T), True where a token may look: the pattern as a mask for dense attention."""
+        n = len(self.indices)
+        blocks = torch.zeros(n, n, dtype=torch.bool, device=self.indices.device)
+        rows, columns = self.counts.nonzero(as_tuple=True)
+        blocks[rows, self.indices[rows, columns]] = True
+        return blocks.repeat_interleave(self.c, 0).repeat_interleave(self.c, 1)[:T, :T].tril()
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+        T, c = q.size(-2), self.c
+        q, k, v = (_chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
+        n = q.size(2)
+        indices = self.indices[:n]  # (n, K)
+        k, v = (x[:, :, indices].flatten(3, 4) for x in (k, v))  # (B, nh, n, K c, hs) the blocks that each one sees
+        place = torch.arange(c, device=q.device)
+        key_place = (indices[:, :, None] * c + place).flatten(1)  # (n, K c)
+        query_place = torch.arange(n * c, device=q.device).view(n, c)
+        counts = self.counts[:n].repeat_interleave(c, dim=1)  # (n, K c)
+        mask = (key_place[:, None] <= query_place[:, :, None]) & counts[:, None]  # (n, c, K c)
+        dropout = self.attn_pdrop if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, nh, n, c, hs)
+        return y.flatten(2, 3)[:, :, :T]
+
+
+# ------------------------------------------------------------------------------------------------------ performer
+
+
+def random_projection(m: int, hs: int, orthogonal: bool = True) -> Tensor:
+    """(m, hs): directions w ~ N(0, I), drawn from torch's generator; in orthogonal groups of hs if asked for.
+
+    Orthogonal directions keep the norms of Gaussian ones, so that each w alone is still N(0, I) and the estimate
+    unbiased, but they repeat each other less: its variance is lower. Source: arXiv 2009.14794, section 2.4.
+    """
+    if not orthogonal:
+        return torch.randn(m, hs)
+    groups = [torch.linalg.qr(torch.randn(hs, hs)).Q for _ in range(math.ceil(m / hs))]
+    return torch.cat(groups)[:m] * torch.randn(m, hs).norm(dim=1, keepdim=True)
+
+
+def random_features(x: Tensor, projection: Tensor, kind: str = "positive") -> Tensor:
+    """phi(x) with E[phi(q) . phi(k)] = exp(q . k / sqrt(hs)), the numerator of softmax attention.
+
+    x (..., hs), projection (m, hs) -> (..., m) for "positive", (..., 2 m) for "trigonometric":
+        positive:       exp(w x - |x|^2 / 2) / sqrt(m)             never below zero, exact where the kernel is near zero
+        trigonometric:  exp(|x|^2 / 2) [sin(w x), cos(w x)] / sqrt(m)    its error is largest just there
+    with x divided by hs^(1/4) first. Source: arXiv 2009.14794, lemma 1 and equation 5.
+    """
+    m, hs = projection.shape
+    x = x.float() / hs**0.25
+    projected, half_norm = x @ projection.T, x.square().sum(dim=-1, keepdim=True) / 2
+    if kind == "positive":
+        return (projected - half_norm).exp() / math.sqrt(m)
+    return half_norm.exp() * torch.cat([projected.sin(), projected.cos()], dim=-1) / math.sqrt(m)
+
+
+def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64) -> Tensor:
+    """y_t = sum over s <= t of (phi_q_t . phi_k_s) v_s, divided by the same sum without v_s.
+
+    phi_q, phi_k (B, nh, T, m), v (B, nh, T, hs) -> (B, nh, T, hs). Sums over the past are kept as matrices (m, hs), one
+    a chunk of c tokens, and within a chunk products are written out: time O(T (m + c) hs), never (T, T).
+    """
+    T = v.size(-2)
+    v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # a column of ones adds up the denominator
+    phi_q, phi_k, v = (_chunks(x, c) for x in (phi_q, phi_k, v))  # (B, nh, n, c, m or hs + 1)
+    sums = phi_k.transpose(-2, -1) @ v  # (B, nh, n, m, hs + 1)
+    before = sums.cumsum(dim=2) - sums  # of the chunks that are finished
+    y = phi_q @ before + (phi_q @ phi_k.transpose(-2, -1)).tril() @ v  # (B, nh, n, c, hs + 1)
+    y = y.flatten(2, 3)[:, :, :T]
+    return y[..., :-1] / (y[..., -1:] + 1e-6)
+
+
+@register("performer")
+class PerformerAttention(CausalSelfAttention):
+    """Softmax attention estimated with random features, so that sums over the past replace products with it (FAVOR+).
+
+        y_t = phi(q_t) S_t / (phi(q_t) z_t),   S_t = sum_{s<=t} phi(k_s)' v_s,   z_t = sum_{s<=t} phi(k_s)'
+
+    Time O(T m C), memory O(T m + T m hs / 64): linear in the length. The features are drawn once and saved with the
+    parameters. There are no weights to drop out. `trigonometric` features are there to show why they fail: where the
+    kernel is near zero their estimate is mostly noise, of either sign, and so is the denominator.
+    Source: Choromanski et al. (arXiv 2009.14794), section 2.
+    """
+
+    options = {
+        "n_features": Option(128, "number of random features"),
+        "features": Option("positive", "which features", ("positive", "trigonometric")),
+        "projection": Option("orthogonal", "how their directions are drawn", ("orthogonal", "gaussian")),
+    }
+    cacheable = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        m, self.kind, projection = (config.options[name] for name in self.options)
+        if m < 1:
+            raise ValueError(f"n_features is {m}: it must be at least 1")
+        directions = random_projection(m, config.n_embd // config.n_head, projection == "orthogonal")
+        self.register_buffer("directions", directions)  # (m, hs) persistent: a model is trained for its features
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+        phi_q, phi_k = (random_features(x, self.directions, self.kind) for x in (q, k))  # (B, nh, T, m) each
+        return causal_linear_attention(phi_q, phi_k, v.float()).to(v.dtype)

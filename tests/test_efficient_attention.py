@@ -1,0 +1,180 @@
+"""Limits in which the efficient mechanisms are vanilla attention, and what random features promise."""
+
+import math
+
+import pytest
+import torch
+
+from attention import written_out_attention
+from efficient_attention import (
+    bigbird_pattern,
+    causal_linear_attention,
+    random_features,
+    random_projection,
+)
+from model import GPT, GPTConfig
+
+T, C = 24, 16
+CONFIG = dict(vocab_size=23, block_size=T, n_layer=2, n_head=2, n_embd=C)
+CONFIG |= dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
+
+
+def loud(variant: str, **options) -> GPT:
+    """A model whose weights are large enough that attention matters."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**CONFIG, variant=variant, options=options)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.endswith(("compress_key", "compress_value")):
+                parameter.normal_(std=0.3)
+    return model
+
+
+def logits(model: GPT, length: int = T) -> torch.Tensor:
+    torch.manual_seed(1)
+    return model(torch.randint(23, (2, length)))[0]
+
+
+def as_vanilla(model: GPT) -> GPT:
+    """A vanilla model with the same parameters, as far as it has them."""
+    vanilla = loud("vanilla")
+    vanilla.load_state_dict({k: v for k, v in model.state_dict().items() if k in vanilla.state_dict()})
+    return vanilla
+
+
+# ------------------------------------------------------------------------------------------------------ linformer
+
+
+@pytest.mark.parametrize("length", [1, 7, T])
+def test_linformer_with_one_chunk_is_vanilla(length):
+    model = loud("linformer", chunk_size=T, summaries=3)
+    torch.testing.assert_close(logits(model, length), logits(as_vanilla(model), length))
+
+
+def test_linformer_that_compresses_nothing_is_vanilla():
+    """As many summaries as tokens: each is its token, so several chunks make no difference either."""
+    model = loud("linformer", chunk_size=5, summaries=5)
+    torch.testing.assert_close(logits(model), logits(as_vanilla(model)))
+
+
+def test_linformer_summaries_start_as_averages():
+    weights = loud("linformer", chunk_size=6, summaries=2).blocks[0].attn.compress_key
+    torch.testing.assert_close(weights, torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]) / 3)
+
+
+def test_linformer_that_compresses_is_not_vanilla():
+    model = loud("linformer", chunk_size=6, summaries=2)
+    far, near = logits(model), logits(as_vanilla(model))
+    torch.testing.assert_close(far[:, :6], near[:, :6])  # the first chunk has nothing compressed to look at
+    assert not torch.allclose(far[:, 6:], near[:, 6:], atol=1e-3)
+
+
+# -------------------------------------------------------------------------------------------------------- bigbird
+
+
+@pytest.mark.parametrize("length", [1, 7, T])
+def test_bigbird_with_a_window_over_everything_is_vanilla(length):
+    model = loud("bigbird", sparse_block=5, window_blocks=5, global_blocks=0, random_blocks=0)
+    torch.testing.assert_close(logits(model, length), logits(as_vanilla(model), length))
+
+
+@pytest.mark.parametrize("length", [1, 7, 16, T])
+@pytest.mark.parametrize("sparse_block", [1, 3, 5])
+def test_sparse_blocks_agree_with_dense_attention_under_the_mask(sparse_block, length):
+    attn = loud("bigbird", sparse_block=sparse_block, window_blocks=2, global_blocks=1, random_blocks=1).blocks[0].attn
+    q, k, v = torch.randn(3, 2, 2, length, 8, dtype=torch.float64)
+    mask = attn.token_mask(length)
+    scores = (q @ k.transpose(-2, -1) / math.sqrt(8)).masked_fill(~mask, -math.inf)
+    torch.testing.assert_close(attn._attend(q, k, v), scores.softmax(-1) @ v)
+
+
+def test_the_pattern_is_causal_has_its_parts_and_follows_from_the_seed():
+    indices, counts = bigbird_pattern(12, window=2, n_global=1, n_random=2, seed=3)
+    for i in range(12):
+        seen = indices[i][counts[i]].tolist()
+        assert len(seen) == len(set(seen)) == min(i + 1, 5) and max(seen) == i
+        assert {0, i, max(0, i - 1)} <= set(seen)
+    again, other = bigbird_pattern(12, 2, 1, 2, seed=3), bigbird_pattern(12, 2, 1, 2, seed=4)
+    assert torch.equal(indices, again[0]) and not torch.equal(indices, other[0])
+
+
+def test_bigbird_computes_the_blocks_of_its_pattern_only():
+    """A row of the pattern has as many blocks however long the text is: the cost grows with T, not with its square."""
+    for n in (8, 64, 256):
+        assert bigbird_pattern(n, 2, 1, 1, 0)[0].shape == (n, 4)
+
+
+# ------------------------------------------------------------------------------------------------------ performer
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 130])
+def test_prefix_sums_equal_the_quadratic_formula(length):
+    phi_q, phi_k = torch.rand(2, 1, 2, length, 7, dtype=torch.float64)
+    v = torch.randn(1, 2, length, 5, dtype=torch.float64)
+    weights = (phi_q @ phi_k.transpose(-2, -1)).tril()
+    expected = weights @ v / weights.sum(-1, keepdim=True)
+    torch.testing.assert_close(causal_linear_attention(phi_q, phi_k, v), expected, rtol=1e-4, atol=1e-5)
+
+
+def estimate_error(m: int) -> float:
+    q, k, v = torch.randn(3, 4, 2, 30, 16, generator=torch.Generator().manual_seed(5))
+    q, k = q / 2, k / 2  # the variance grows exponentially with the norms
+    exact = written_out_attention(q, k, v)[0]
+    directions = random_projection(m, 16)
+    features = (random_features(x, directions) for x in (q, k))
+    return float((causal_linear_attention(*features, v) - exact).square().mean().sqrt())
+
+
+def test_the_estimate_converges_to_softmax_attention():
+    errors = [estimate_error(m) for m in (16, 256, 4096)]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] and errors[2] < 0.05
+
+
+def kernel_estimates(q, k, kind: str, orthogonal: bool, draws: int = 2000) -> torch.Tensor:
+    """`draws` independent estimates of exp(q . k / sqrt(hs)), with as many directions as q has entries."""
+    estimates = []
+    for _ in range(draws):
+        w = random_projection(len(q), len(q), orthogonal)
+        estimates.append(random_features(q, w, kind) @ random_features(k, w, kind))
+    return torch.stack(estimates).double()
+
+
+@pytest.mark.parametrize("kind", ["positive", "trigonometric"])
+@pytest.mark.parametrize("orthogonal", [True, False])
+def test_the_kernel_estimate_is_unbiased(kind, orthogonal):
+    q, k = torch.randn(2, 8) / 2
+    estimates = kernel_estimates(q, k, kind, orthogonal)
+    exact = math.exp(float(q @ k) / math.sqrt(8))
+    assert abs(estimates.mean() - exact) < 5 * estimates.std() / math.sqrt(len(estimates))
+
+
+def test_orthogonal_directions_have_the_lower_variance():
+    q, k = torch.randn(2, 8)
+    orthogonal, gaussian = (kernel_estimates(q, k, "positive", kind).var() for kind in (True, False))
+    assert orthogonal < 0.9 * gaussian
+
+
+def test_trigonometric_features_fail_where_the_kernel_is_near_zero():
+    """Opposite q and k: the kernel is small, positive features know it, trigonometric ones drown it in noise."""
+    q = torch.full((8,), 1.5)
+    exact = math.exp(-float(q @ q) / math.sqrt(8))
+    positive, trigonometric = (kernel_estimates(q, -q, kind, True) for kind in ("positive", "trigonometric"))
+    assert (positive > 0).all() and (trigonometric < 0).double().mean() > 0.2
+    assert positive.std() < exact < 0.01 * trigonometric.std()
+
+
+def test_features_are_saved_with_the_parameters():
+    assert "blocks.0.attn.directions" in loud("performer", n_features=9).state_dict()
+
+
+@pytest.mark.parametrize(
+    "variant, options, message",
+    [
+        ("linformer", dict(chunk_size=4, summaries=5), "summaries is 5: it must be between 1 and chunk_size 4"),
+        ("bigbird", dict(window_blocks=0), "window_blocks must be at least 1"),
+        ("performer", dict(n_features=0), "n_features is 0"),
+    ],
+)
+def test_options_that_cannot_be_built_are_refused(variant, options, message):
+    with pytest.raises(ValueError, match=message):
+        loud(variant, **options)
