@@ -11,7 +11,6 @@ what they found. Whatever is wrong with the arguments or files is a ValueError o
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -26,7 +25,15 @@ import torch
 import dataset as data
 from attention import VARIANTS
 from model import GPT, GPTConfig
-from trainer import Trainer, TrainerConfig, atomic_write, check_writable, read_parameters, save_parameters
+from trainer import (
+    Trainer,
+    TrainerConfig,
+    atomic_write,
+    check_writable,
+    read_parameters,
+    save_parameters,
+    training_log,
+)
 
 # -------------------------------------------------------------------------------------------------------- recipes
 
@@ -292,7 +299,7 @@ def _train(
     n_parameters = sum(p.numel() for p in model.parameters())
     print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
     print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {stage.batch_size}", flush=True)
-    with _log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
+    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
         trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
         result = trainer.train()
     record = {
@@ -312,29 +319,6 @@ def _train(
     save_parameters(writing_params_path, model, record)
     print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {writing_params_path}")
     return record
-
-
-@contextmanager
-def _log(path: str, tb_expt_name: str | None) -> Iterator[Any]:
-    """A function that writes one line of the log to `path` as JSON, and to TensorBoard where that is asked for."""
-    writer = None
-    if tb_expt_name is not None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError("--tb_expt_name needs the package tensorboard: pip install tensorboard") from None
-        writer = SummaryWriter(f"expt/{tb_expt_name}")
-    with open(path, "w", encoding="utf-8") as file:
-
-        def on_log(line: dict[str, float]) -> None:
-            print(json.dumps(line), file=file, flush=True)
-            if writer is not None:
-                for name in line.keys() - {"step"}:
-                    writer.add_scalar(name, line[name], line["step"])
-
-        yield on_log
-    if writer is not None:
-        writer.close()
 
 
 def _read_parameters(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:

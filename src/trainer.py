@@ -182,6 +182,32 @@ class Trainer:
 
 
 @contextmanager
+def training_log(path: str | Path, tb_expt_name: str | None = None) -> Iterator[Callable[[dict[str, float]], None]]:
+    """An `on_log` that writes each line to `path` as JSON and, with a name, to TensorBoard under expt/ as well.
+
+    Raises ValueError if TensorBoard is asked for and not installed.
+    """
+    writer = None
+    if tb_expt_name is not None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError("--tb_expt_name needs the package tensorboard: pip install tensorboard") from None
+        writer = SummaryWriter(f"expt/{tb_expt_name}")
+    with open(path, "w", encoding="utf-8") as file:
+
+        def on_log(line: dict[str, float]) -> None:
+            print(json.dumps(line), file=file, flush=True)
+            if writer is not None:
+                for name in line.keys() - {"step"}:
+                    writer.add_scalar(name, line[name], line["step"])
+
+        yield on_log
+    if writer is not None:
+        writer.close()
+
+
+@contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file to write to that becomes `path` when the block ends, and leaves `path` alone if it fails."""
     path = Path(path)

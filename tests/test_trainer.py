@@ -4,6 +4,8 @@ import json
 import math
 import os
 import stat
+import sys
+import types
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from trainer import (
     parameter_groups,
     read_parameters,
     save_parameters,
+    training_log,
 )
 
 
@@ -209,6 +212,34 @@ def test_the_test_loss_is_logged_every_epoch():
 
 
 # ----------------------------------------------------------------------------------------------------------- files
+
+
+def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
+    class SummaryWriter:
+        written = []
+
+        def __init__(self, folder):
+            self.written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            self.written.append((name, value, step))
+
+        def close(self):
+            self.written.append("closed")
+
+    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    with training_log(tmp_path / "log.jsonl", "mine") as on_log:
+        on_log({"step": 7, "loss": 0.5})
+    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"step": 7, "loss": 0.5}
+    assert SummaryWriter.written == ["expt/mine", ("loss", 0.5, 7), "closed"]
+
+
+def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"), training_log(tmp_path / "log.jsonl", "mine"):
+        pass
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
