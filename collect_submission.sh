@@ -4,7 +4,8 @@
 #   ./collect_submission.sh [VARIANT ...]      (default: vanilla, and every variant whose predictions are there)
 #
 # For vanilla: parameters and predictions with and without pretraining; for the others: with pretraining. A file that is
-# missing or empty, or has not one prediction for every question, is refused with all that is wrong; then no zip is made.
+# missing or empty, has not one prediction for every question, or was made with other parameters than those beside it, is
+# refused with all that is wrong; then no zip is made.
 set -euo pipefail
 cd "$(dirname "$0")"
 data=${DATA_DIR:-data}
@@ -18,7 +19,7 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-manifest=(src/dataset.py src/attention.py src/model.py src/trainer.py src/run.py)
+manifest=(src/*.py)
 wrong=()
 
 lines() { grep -c '' "$1" || true; }
@@ -27,15 +28,35 @@ add() { # FILE: to the manifest, if it is there and not empty
   if [ ! -f "$1" ]; then wrong+=("$1: missing"); elif [ ! -s "$1" ]; then wrong+=("$1: empty"); else manifest+=("$1"); fi
 }
 
-add_predictions() { # FILE QUESTIONS
+python=python3
+for candidate in .venv/bin/python .venv/Scripts/python.exe; do
+  [ ! -x "$candidate" ] || python=$candidate
+done
+
+made_with() { # FILE PARAMS: does the record beside the predictions name exactly these parameters?
+  "$python" - "$1.json" "$2" <<'PYTHON'
+import hashlib, json, pathlib, sys
+try:
+    record = json.loads(pathlib.Path(sys.argv[1]).read_bytes())
+    sys.exit(record["sha256"] != hashlib.sha256(pathlib.Path(sys.argv[2]).read_bytes()).hexdigest())
+except (OSError, ValueError, KeyError, TypeError):
+    sys.exit(1)
+PYTHON
+}
+
+add_predictions() { # FILE QUESTIONS PARAMS
   local have want
   add "$1"
+  if [ -s "$1" ] && [ -s "$3" ]; then
+    made_with "$1" "$3" || wrong+=("$1: was not made with $3: evaluate again")
+  fi
   if [ -s "$1" ]; then
     have=$(lines "$1") want=$(grep -c '[^[:space:]]' "$2" || true)
     [ "$have" -eq "$want" ] || wrong+=("$1: $have lines where $2 has $want questions")
   fi
 }
 
+rm -f assignment5.zip # an old one must not pass for the one that is refused now
 for questions in "$data/birth_dev.tsv" "$data/birth_test_inputs.tsv"; do
   [ -s "$questions" ] || { echo "collect_submission.sh: $questions: missing or empty" >&2 && exit 2; }
 done
@@ -44,8 +65,10 @@ for variant in "${variants[@]}"; do
   [ "$variant" != vanilla ] || { kinds+=(nopretrain) && add vanilla.model.params; }
   add "$variant.finetune.params"
   for kind in "${kinds[@]}"; do
-    add_predictions "$variant.$kind.dev.predictions" "$data/birth_dev.tsv"
-    add_predictions "$variant.$kind.test.predictions" "$data/birth_test_inputs.tsv"
+    params=$variant.finetune.params
+    [ "$kind" = pretrain ] || params=$variant.model.params
+    add_predictions "$variant.$kind.dev.predictions" "$data/birth_dev.tsv" "$params"
+    add_predictions "$variant.$kind.test.predictions" "$data/birth_test_inputs.tsv" "$params"
   done
 done
 
@@ -55,8 +78,6 @@ if [ ${#wrong[@]} -gt 0 ]; then
   exit 2
 fi
 
-python=python3
-[ ! -x .venv/bin/python ] || python=.venv/bin/python
 "$python" - "${manifest[@]}" <<'PYTHON'
 import sys, zipfile
 with zipfile.ZipFile("assignment5.zip", "w", zipfile.ZIP_DEFLATED) as archive:

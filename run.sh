@@ -83,12 +83,22 @@ stage() { # NAME
       [ "$MIX" = yes ] || train_rows=()
       train pretrain "$variant" --writing_params_path "$OUT/$variant.pretrain.params" \
         ${train_rows[@]+"${train_rows[@]}"} ;;
-    *) fail "no stage $1: see the top of run.sh for what there is" ;;
   esac
 }
 
-all_stages() { # VARIANT ...: every stage of each, then the table
-  local variant suffix began table score
+all_stages() { # VARIANT ...: every stage of each, then the table; what would stop it later is found out first
+  local variant suffix began table score file
+  for file in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do
+    [ -f "$DATA/$file" ] || fail "$DATA/$file: no such file"
+  done
+  "$PYTHON" - "$@" <<'PYTHON' || exit 2
+import sys
+sys.path.insert(0, "src")
+from model import VARIANTS
+for name in sys.argv[1:]:
+    if name not in VARIANTS:
+        sys.exit(f"run.sh: no variant {name}: choose from {', '.join(VARIANTS)}")
+PYTHON
   score=$(run "$PYTHON" london_baseline.py --eval_corpus_path "$DATA/birth_dev.tsv")
   table=$(printf '%-40s %s' "London for everyone" "$score")
   for variant in "$@"; do
@@ -119,6 +129,17 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+case "${WORDS[0]:-}" in
+  test | quick | full | '') ;;
+  *)
+    for name in "${WORDS[@]}"; do
+      case "$name" in
+        ?*_finetune_with*_pretrain | ?*_eval_dev_with*_pretrain | ?*_eval_test_with*_pretrain | ?*_pretrain) ;;
+        *) fail "no stage $name: see ./run.sh --help for what there is" ;;
+      esac
+    done ;;
+esac
+
 if [ "${WORDS[0]:-}" = test ]; then
   set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
   run "$PYTHON" -m pytest "$@"
@@ -133,14 +154,16 @@ if [ ${#WORDS[@]} -eq 0 ]; then
     echo "no CUDA here: ./run.sh quick (./run.sh full is the real thing)" && WORDS=(quick)
   fi
 fi
-MIX=no
-case " ${OPTIONS[*]-} " in *" --recipe quick "* | *" --recipe=quick "*) MIX=yes ;; esac
 if [ "${WORDS[0]}" = quick ]; then
-  DATA=${DATA_DIR:-data/quick} OUT=${OUT_DIR:-quick} MIX=yes
+  DATA=${DATA_DIR:-data/quick} OUT=${OUT_DIR:-quick}
   OPTIONS=(--recipe quick ${OPTIONS[@]+"${OPTIONS[@]}"})
 else
   DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.}
 fi
+MIX=no # does the recipe, the last one named, mix questions into pretraining?
+for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+  case "$option" in --recipe=quick | quick) MIX=yes ;; --recipe=* | course) MIX=no ;; esac
+done
 mkdir -p "$OUT"
 
 case "${WORDS[0]}" in

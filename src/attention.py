@@ -1,7 +1,8 @@
 """Attention mechanisms and their registry.
 
-A variant of the model is one class in this file under `@register("name")`; the command line's choices, the tests of
-the contract and the documentation follow from the registry. A mechanism knows nothing of blocks, losses or optimizers.
+A variant of the model is one class under `@register("name")`, here or, if its cost is the point, in
+efficient_attention.py; the command line's choices and flags and the tests of the contract follow from that.
+A mechanism knows nothing of blocks, losses or optimizers.
 
 Shapes:  B batch, T tokens, C = n_embd channels, nh = n_head heads, hs = C / nh head size, S keys held in a cache,
          M = bottleneck_dim latents.
@@ -30,7 +31,7 @@ class Option:
 
 
 def register(name: str):
-    """Class decorator: make an attention class available as the variant `name`.
+    """Class decorator: make an attention class available as the variant `name`. ValueError for a name in use.
 
     Beside its forward pass the class says what else makes up the variant, by the attributes for which
     CausalSelfAttention has the defaults: `position`, `options`, `bottleneck`, `cacheable` and `any_length`.
@@ -247,7 +248,7 @@ class SynthesizerAttention(nn.Module):
         if cache is None:
             mask = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).tril()  # (T, T)
         else:
-            _, v, mask = cache.update(v, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
+            _, v, mask = cache.update(v, v, positions)  # there are no keys; (B, nh, S, hs), (B, 1, T, S)
         scores = scores[..., : mask.size(-1)].masked_fill(~mask, -math.inf)  # (B, nh, T, S)
         y = self.attn_drop(scores.softmax(dim=-1)) @ v  # (B, nh, T, hs)
         return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))  # (B, T, C)
@@ -261,11 +262,11 @@ class PerceiverAttention(CausalSelfAttention):
     """Vanilla attention in a model whose middle blocks work on M latents instead of T tokens (M = bottleneck_dim).
 
     model.DownProjectBlock makes the latents from the tokens, model.UpProjectBlock hands them back, both by
-    `CausalCrossAttention`. A middle block costs O(M^2 C), the ends O(M T C). Latent i sees the tokens up to position
-    i * stride, and a token sees the latents that see nothing after it: nothing looks ahead.
+    `CausalCrossAttention`. A middle block costs O(M^2 C), the ends O(M T C). Each latent sees the tokens up to a
+    position of its own, and a token sees the latents that see nothing after it: nothing looks ahead.
 
-    `--latent_reach prefix`, the course's: stride 1. Latent i sees tokens 0 .. i, so that *everything after character M
-    reaches no latent at all*. `past`: stride block_size / M. The latents cover the whole block, each a longer part.
+    `--latent_reach prefix`, the course's: latent i sees tokens 0 .. i, so that *everything after character M reaches no
+    latent at all*. `past`: latent i sees tokens 0 .. i * block_size / M, rounded down: together all but the last few.
     Source: Hawthorne et al., "Perceiver AR" (arXiv 2202.07765), section 3, in the simplified form of the course.
     """
 

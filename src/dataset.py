@@ -48,6 +48,8 @@ def read_text(path: str | Path) -> str:
 
     Raises OSError if it cannot be read, ValueError naming file and line if it is not UTF-8.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: Is a directory")
     raw = Path(path).read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -295,7 +297,7 @@ class MixedDataset(Dataset):
     """Documents with questions among them: every batch of B documents brings round(B * share) random questions.
 
     Facts that are only ever seen as text are stored without being easy to ask for; meeting some of them as text
-    and as questions teaches the model the way from one to the other (arXiv 2309.14316, section 4: mixed training).
+    and as questions teaches the model the way from one to the other (arXiv 2309.14316).
     """
 
     def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
@@ -371,8 +373,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--places", default="birth_places_train.tsv", help="questions and places, for namedata")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    torch.manual_seed(args.seed)
     try:
+        if not 0 <= args.seed < 2**63:
+            raise ValueError(f"the seed is {args.seed}: it must be at least 0 and below 2**63")
+        torch.manual_seed(args.seed)
         corpus = CharCorruptionDataset(read_corpus(find_file(args.corpus)), block_size=128)
         places = find_file(args.places)
         dataset = corpus if args.dataset_type == "charcorruption" else NameDataset(

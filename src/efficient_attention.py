@@ -46,6 +46,8 @@ class LinformerAttention(CausalSelfAttention):
     def __init__(self, config):
         super().__init__(config)
         c, r = config.options["chunk_size"], config.options["summaries"]
+        if c < 1:
+            raise ValueError(f"chunk_size is {c}: it must be at least 1")
         if not 1 <= r <= c:
             raise ValueError(f"summaries is {r}: it must be between 1 and chunk_size {c}")
         average = F.interpolate(torch.eye(r)[None], size=c)[0]  # (r, c) summary i averages the i-th part of a chunk
@@ -116,8 +118,10 @@ class BigBirdAttention(CausalSelfAttention):
         super().__init__(config)
         self.c = config.options["sparse_block"]
         window, n_global, n_random, seed = (config.options[name] for name in list(self.options)[1:])
-        if self.c < 1 or window < 1 or n_global < 0 or n_random < 0:
-            raise ValueError("sparse_block and window_blocks must be at least 1, global_blocks and random_blocks 0")
+        for name in self.options:
+            least = 1 if name in ("sparse_block", "window_blocks") else 0
+            if config.options[name] < least:
+                raise ValueError(f"{name} is {config.options[name]}: it must be at least {least}")
         n = math.ceil(config.block_size / self.c)
         indices, counts = bigbird_pattern(n, window, n_global, n_random, seed)
         self.register_buffer("indices", indices, persistent=False)  # (n, K)
@@ -162,19 +166,21 @@ def random_projection(m: int, hs: int, orthogonal: bool = True) -> Tensor:
     return torch.cat(groups)[:m] * torch.randn(m, hs).norm(dim=1, keepdim=True)
 
 
-def random_features(x: Tensor, projection: Tensor, kind: str = "positive") -> Tensor:
+def random_features(x: Tensor, projection: Tensor, kind: str = "positive", scaled: bool = False) -> Tensor:
     """phi(x) with E[phi(q) . phi(k)] = exp(q . k / sqrt(hs)), the numerator of softmax attention.
 
     x (..., hs), projection (m, hs) -> (..., m) for "positive", (..., 2 m) for "trigonometric":
         positive:       exp(w x - |x|^2 / 2) / sqrt(m)             never below zero, exact where the kernel is near zero
         trigonometric:  exp(|x|^2 / 2) [sin(w x), cos(w x)] / sqrt(m)    its error is largest just there
-    with x divided by hs^(1/4) first. Source: arXiv 2009.14794, lemma 1 and equation 5.
+    with x divided by hs^(1/4) first. `scaled` divides positive features by their largest for each x: for a query that
+    cancels in the quotient, and keeps it from underflowing. Source: arXiv 2009.14794, lemma 1 and equation 5.
     """
     m, hs = projection.shape
     x = x.float() / hs**0.25
     projected, half_norm = x @ projection.T, x.square().sum(dim=-1, keepdim=True) / 2
     if kind == "positive":
-        return (projected - half_norm).exp() / math.sqrt(m)
+        exponent = projected - half_norm
+        return (exponent - exponent.amax(dim=-1, keepdim=True) * scaled).exp() / math.sqrt(m)
     return half_norm.exp() * torch.cat([projected.sin(), projected.cos()], dim=-1) / math.sqrt(m)
 
 
@@ -191,7 +197,7 @@ def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64
     before = sums.cumsum(dim=2) - sums  # of the chunks that are finished
     y = phi_q @ before + (phi_q @ phi_k.transpose(-2, -1)).tril() @ v  # (B, nh, n, c, hs + 1)
     y = y.flatten(2, 3)[:, :, :T]
-    return y[..., :-1] / (y[..., -1:] + 1e-6)
+    return y[..., :-1] / (y[..., -1:] + 1e-30)  # small: products of features are, where queries and keys are long
 
 
 @register("performer")
@@ -216,11 +222,12 @@ class PerformerAttention(CausalSelfAttention):
     def __init__(self, config):
         super().__init__(config)
         m, self.kind, projection = (config.options[name] for name in self.options)
-        if m < 1:
-            raise ValueError(f"n_features is {m}: it must be at least 1")
+        if not 1 <= m <= 2**16:
+            raise ValueError(f"n_features is {m}: it must be between 1 and {2**16}")
         directions = random_projection(m, config.n_embd // config.n_head, projection == "orthogonal")
         self.register_buffer("directions", directions)  # (m, hs) persistent: a model is trained for its features
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
-        phi_q, phi_k = (random_features(x, self.directions, self.kind) for x in (q, k))  # (B, nh, T, m) each
+        phi_q = random_features(q, self.directions, self.kind, scaled=True)  # (B, nh, T, m)
+        phi_k = random_features(k, self.directions, self.kind)
         return causal_linear_attention(phi_q, phi_k, v.float()).to(v.dtype)

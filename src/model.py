@@ -15,6 +15,8 @@ from torch.nn import functional as F
 import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
 
+COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -35,10 +37,22 @@ class GPTConfig:
     def __post_init__(self):
         if self.variant not in VARIANTS:
             raise ValueError(f"no variant {self.variant!r}: choose from {', '.join(VARIANTS)}")
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} is {value!r}: it must be a whole number of at least 1")
+        for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}: it must be a number from 0 to less than 1")
         known = VARIANTS[self.variant].options
+        if not isinstance(self.options, dict):
+            raise ValueError(f"options is {self.options!r}: it must be a dict")
         for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"the variant {self.variant} has no option {name}")
+            if type(value) is not type(known[name].default):
+                raise ValueError(f"{name} is {value!r}: it must be like {known[name].default!r}")
             if known[name].choices and value not in known[name].choices:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(known[name].choices)}")
         defaults = {name: option.default for name, option in known.items()}
@@ -49,9 +63,6 @@ class GPTConfig:
                 raise ValueError(f"n_layer is {self.n_layer}: {self.variant} needs 3, of which two change the width")
             if not 1 <= M <= self.block_size:
                 raise ValueError(f"bottleneck_dim is {M}: it must be between 1 and block_size {self.block_size}")
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
 
@@ -83,8 +94,9 @@ class Block(nn.Module):
 def _after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
     """(M, T): how far token t lies after the last token that latent i sees; see attention.PerceiverAttention."""
     M = config.options["bottleneck_dim"]
-    stride = 1 if config.options["latent_reach"] == "prefix" else config.block_size // M
-    return torch.arange(T, device=device) - stride * torch.arange(M, device=device)[:, None]
+    covered = M if config.options["latent_reach"] == "prefix" else config.block_size
+    last_seen = torch.arange(M, device=device) * covered // M  # (M,)
+    return torch.arange(T, device=device) - last_seen[:, None]
 
 
 class DownProjectBlock(nn.Module):
@@ -161,7 +173,7 @@ class GPT(nn.Module):
 
         Raises ValueError naming the first tensor that is missing, unknown or of another shape.
         """
-        given = {name: value for name, value in state_dict.items() if not name.endswith(".attn.mask")}  # the course's
+        given = {name: value for name, value in state_dict.items() if not name.endswith(COURSE_BUFFERS)}
         wanted = self.state_dict()
         for name in sorted(wanted.keys() | given.keys()):
             if name not in given or name not in wanted:

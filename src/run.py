@@ -11,12 +11,15 @@ what they found. Whatever is wrong with the arguments or files is a ValueError o
 """
 
 import argparse
+import hashlib
+import json
+import math
 import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ import torch
 import dataset as data
 from attention import VARIANTS
 from model import GPT, GPTConfig
+from recipes import RECIPES, Recipe, Stage, find_recipe, override
 from trainer import (
     Trainer,
     TrainerConfig,
@@ -35,56 +39,7 @@ from trainer import (
     training_log,
 )
 
-# -------------------------------------------------------------------------------------------------------- recipes
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One training stage. The rate's cosine lasts `schedule_epochs` passes over the pretraining documents, as the
-    course counts them, or with None exactly as long as the stage."""
-
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule_epochs: int | None = None
-    warmup_tokens: int = 512 * 20
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A model and how to train it. `course` is the handout's; the others say what they change and why."""
-
-    pretrain: Stage
-    finetune: Stage  # after pretraining
-    scratch: Stage  # finetuning without pretraining
-    model: dict[str, Any] = field(default_factory=lambda: dict(n_layer=4, n_head=8, n_embd=256, block_size=128))
-    min_kept_share: float = 0.0  # shortest prefix of a document in span corruption, as a share of the longest
-    question_share: float = 0.0  # questions mixed into pretraining, per document, where their file is given
-    decay_gains_and_embeddings: bool = False  # see TrainerConfig
-
-
-RECIPES = {
-    # The peak rate comes at once: 512 * 20 tokens of warmup are fewer than a batch holds. What lets the model recover
-    # is an oversight, the decay of LayerNorm gains; without it this recipe answers 0.7% (RESULTS.md).
-    "course": Recipe(
-        pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, schedule_epochs=650),
-        finetune=Stage(max_epochs=10, batch_size=256, learning_rate=6e-4, schedule_epochs=200),
-        scratch=Stage(max_epochs=75, batch_size=256, learning_rate=6e-4, schedule_epochs=200),
-        decay_gains_and_embeddings=True,
-    ),
-    # A model that learns a few hundred people within minutes on two CPU cores. Its warmup really happens, documents
-    # are hardly truncated, and the training questions are met in pretraining.
-    "quick": Recipe(
-        # Dropout on the attention weights would forgo the fused kernel and double the time of a step.
-        model=dict(n_layer=3, n_head=4, n_embd=96, block_size=64, attn_pdrop=0.0),
-        pretrain=Stage(max_epochs=450, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
-        finetune=Stage(max_epochs=10, batch_size=32, learning_rate=3e-4),
-        scratch=Stage(max_epochs=75, batch_size=32, learning_rate=6e-4),
-        min_kept_share=1.0,
-        question_share=1 / 3,
-    ),
-}
-
+ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 OPTIONS = {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}
 
@@ -112,8 +67,8 @@ def pretrain(
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
     Arguments left at None are the recipe's; `settings` are SIZES and the OPTIONS of the variant.
     """
-    chosen = _recipe(recipe)
-    stage = _override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
+    chosen = find_recipe(recipe)
+    stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
     corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
     config = _model_config(variant, corpus, chosen, settings)
     train_dataset: Any = corpus
@@ -122,11 +77,13 @@ def pretrain(
             raise ValueError(f"the recipe {recipe!r} mixes no questions into pretraining: leave out their file")
         questions = _read_questions(finetune_corpus_path, corpus)
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
-    check_writable(writing_params_path)
+    _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
     with _placed(device) as where:
-        torch.manual_seed(seed)
+        _seed(seed)
         model = GPT(config).to(where)
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
+        if finetune_corpus_path is not None:
+            about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
         return _train(model, train_dataset, corpus, chosen, stage, about, writing_params_path, tb_expt_name)
 
 
@@ -150,18 +107,19 @@ def finetune(
 
     The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
     """
-    state_dict, record = _read_parameters(reading_params_path) if reading_params_path else (None, None)
+    starts = reading_params_path is not None
+    state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
-    chosen = _recipe(recipe)
-    stage = chosen.finetune if reading_params_path else chosen.scratch
-    stage = _override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
+    chosen = find_recipe(recipe)
+    stage = chosen.finetune if starts else chosen.scratch
+    stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     with _placed(device) as where:
-        torch.manual_seed(seed)
+        _seed(seed)
         model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = _read_questions(finetune_corpus_path, corpus)
-        check_writable(writing_params_path)
+        _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
-        about |= {"pretrained": reading_params_path is not None, "questions": Path(finetune_corpus_path).name}
+        about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
         return _train(model.to(where), questions, corpus, chosen, stage, about, writing_params_path, tb_expt_name)
 
 
@@ -181,28 +139,34 @@ def evaluate(
     Returns {"total", "correct", "predictions", "seconds"}; total is 0 for a file without answers.
     """
     state_dict, record = _read_parameters(reading_params_path)
-    chosen = _recipe(recipe or (record or {}).get("recipe") or "course")
+    chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
     questions_path = data.find_file(eval_corpus_path)
     questions = [question for question, _ in data.read_places(questions_path)]
+    _refuse_overwriting(outputs_path, pretrain_corpus_path, eval_corpus_path, reading_params_path)
     with _placed(device) as where:
         model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, questions_path)
         check_writable(outputs_path)
+        check_writable(f"{outputs_path}.json")
         began = time.perf_counter()
         predictions = answer(model.to(where), corpus, ids, lengths)
         seconds = time.perf_counter() - began
     with atomic_write(outputs_path) as file:
         file.write("".join(f"{place}\n" for place in predictions).encode())
     total, correct = data.evaluate_places(questions_path, predictions)
+    # Says whose answers these are, so that no run's predictions can be handed in as another's.
+    about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
+    about["sha256"] = hashlib.sha256(Path(reading_params_path).read_bytes()).hexdigest()
+    with atomic_write(f"{outputs_path}.json") as file:
+        file.write(json.dumps(about, indent=2).encode() + b"\n")
     return {"total": total, "correct": correct, "predictions": predictions, "seconds": seconds}
 
 
 def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, lengths: torch.Tensor) -> list[str]:
     """What the model says to each prompt `question MASK` (ids (B, P), lengths (B,)), up to the MASK that ends it."""
-    room = min(32, corpus.block_size)
     answers = []
     for some_ids, some_lengths in zip(ids.split(512), lengths.split(512), strict=True):  # bounds the memory needed
-        tokens = model.generate(some_ids.to(model.device), some_lengths, room, stop_token=data.MASK).tolist()
+        tokens = model.generate(some_ids.to(model.device), some_lengths, ANSWER_LENGTH, stop_token=data.MASK).tolist()
         for row in tokens:
             text = "".join(corpus.itos[token] for token in row).split(data.MASK_CHAR)[0]
             answers.append(text.replace("\n", " "))  # the newline is in the vocabulary; a prediction is one line
@@ -212,14 +176,22 @@ def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, le
 # ------------------------------------------------------------------------------------------- what commands share
 
 
-def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise ValueError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}")
-    return RECIPES[name]
+def _seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"the seed is {seed}: it must be at least 0 and below 2**63")
+    torch.manual_seed(seed)
 
 
-def _override(stage: Stage, **given: Any) -> Stage:
-    return replace(stage, **{name: value for name, value in given.items() if value is not None})
+def _refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
+    if Path(output).resolve() in {data.find_file(path).resolve() for path in inputs if path is not None}:
+        raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+
+
+def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse now what could not be written, or should not be, after training."""
+    _refuse_overwriting(writing_params_path, *inputs)
+    for ending in ("", ".json", ".log.jsonl"):
+        check_writable(f"{writing_params_path}{ending}")
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -257,6 +229,8 @@ def _placed(device: str | None) -> Iterator[torch.device]:
     """The device to run on, with float32 matrix products in TF32 where it has them."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.split(":")[0] not in ("cuda", "mps", "cpu"):
+        raise ValueError(f"--device {device}: choose cuda, mps or cpu")
     try:
         where = torch.device(device)
         torch.zeros(1, device=where)
@@ -302,6 +276,8 @@ def _train(
     with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
         trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
         result = trainer.train()
+    if not math.isfinite(result["loss"]):
+        raise ValueError(f"the loss became {result['loss']} and no parameters were written: lower the learning rate")
     record = {
         "variant": model.config.variant,
         **about,
@@ -323,8 +299,14 @@ def _train(
 
 def _read_parameters(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
     state_dict, record = read_parameters(path)
-    if record is not None and not (isinstance(record, dict) and {"variant", "config", "vocabulary"} <= record.keys()):
-        raise ValueError(f"{path}.json: not a record of parameters: it lacks variant, config or vocabulary")
+    kinds = {"variant": str, "config": dict, "vocabulary": str}
+    if record is not None and not isinstance(record, dict):
+        raise ValueError(f"{path}.json: not a record of parameters")
+    for name, kind in kinds.items():
+        if record is not None and not isinstance(record.get(name), kind):
+            raise ValueError(f"{path}.json: not a record of parameters: {name} is missing or of the wrong kind")
+    if record is not None and record.get("recipe", "course") not in list(RECIPES):
+        raise ValueError(f"{path}.json: names the recipe {record['recipe']!r}, which this code does not have")
     return state_dict, record
 
 
@@ -354,6 +336,8 @@ def _build(
             raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
         trained = asdict(config) | config.options
         for name, value in settings.items():
+            if value is not None and name not in trained:
+                raise ValueError(f"the variant {variant} has no option {name}")
             if value is not None and value != trained.get(name):
                 raise ValueError(f"{params_path}: was trained with {name} {trained.get(name)}, not {value}")
         corpus = _read_corpus(corpus_path, config.block_size, recipe)
@@ -377,7 +361,7 @@ def _build(
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """One line and exit status 2, as for every other mistake; the usage is one --help away."""
-        self.exit(2, f"run.py: {message} (see run.py {self.prog.split()[-1]} --help)\n")
+        self.exit(2, f"run.py: {message} (see {self.prog} --help)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -385,14 +369,16 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate")
     for function in (pretrain, finetune, evaluate):
         name, training = function.__name__, function is not evaluate
-        command = commands.add_parser(name, help=function.__doc__.split("\n")[0], description=function.__doc__)
+        about = {"help": function.__doc__.split("\n")[0], "description": function.__doc__}
+        command = commands.add_parser(name, allow_abbrev=False, **about)
         add = command.add_argument
         add("variant", choices=list(VARIANTS), help="the attention mechanism: %(choices)s", metavar="VARIANT")
         add("pretrain_corpus_path", metavar="CORPUS", help="one document a line: wiki.txt; gives the vocabulary")
         if training:
             add("--writing_params_path", required=True, help="where to write the parameters")
             add("--finetune_corpus_path", required=function is finetune, help="rows question<TAB>place")
-            add(f"--{name}_lr", type=float, help="peak learning rate")
+            for stage in ("pretrain", "finetune"):  # both are accepted by both, as in the course
+                add(f"--{stage}_lr", type=float, help=f"peak learning rate of {stage}")
             add("--max_epochs", type=int)
             add("--batch_size", type=int)
             add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
@@ -415,6 +401,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     arguments = vars(make_parser().parse_args(argv))
     function = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}[arguments.pop("function")]
+    arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
     try:
         result = function(**arguments)
     except (OSError, ValueError) as error:
@@ -422,8 +409,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"run.py: {f'{filename}: {error.strerror}' if filename else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("run.py: stopped before the parameters were written", file=sys.stderr)
+        print("run.py: stopped before the result was written", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
+            raise
+        print("run.py: this does not fit into memory: lower --batch_size or the sizes of the model", file=sys.stderr)
+        return 2
     if function is evaluate:
         if result["total"]:
             share = result["correct"] / result["total"]

@@ -7,7 +7,6 @@ text, vocabularies or attention, and follows the device that the model's paramet
 import json
 import math
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +45,8 @@ class TrainerConfig:
         for name in ("max_epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"the seed is {self.seed}: it must be at least 0 and below 2**63")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"the learning rate is {self.learning_rate}: it must be a positive number")
 
@@ -139,7 +140,7 @@ class Trainer:
                 loss_steps += 1
                 bar.update()
                 if step % config.log_every == 0 or step == last_step:
-                    # The only place where the host waits for the device.
+                    # The only place in an epoch where the host waits for the device.
                     seconds = time.perf_counter() - began
                     line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss_sum.item() / loss_steps}
                     line |= {"lr": lr, "grad_norm": grad_norm.item(), "tokens_per_second": tokens / seconds}
@@ -156,14 +157,16 @@ class Trainer:
     @torch.no_grad()
     def evaluate_loss(self, dataset: Dataset) -> float:
         """Mean loss of the batches of `dataset`, without dropout; the same draws every time."""
+        was_training = self.model.training
         self.model.eval()
         generator = torch.Generator(self.device).manual_seed(self.config.seed)
         losses = [self.model(x, y)[1] for x, y in self._batches(dataset, generator, shuffle=False)]
+        self.model.train(was_training)
         return torch.stack(losses).mean().item()
 
     def _batches(self, dataset: Dataset, generator: torch.Generator, shuffle: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of (x, y) on the device; the last batch may be smaller, no row is left out."""
-        size = self.config.batch_size
+        size = min(self.config.batch_size, len(dataset))
         if hasattr(dataset, "batch"):
             order = torch.arange(len(dataset), device=self.device)
             if shuffle:
@@ -202,15 +205,17 @@ def training_log(path: str | Path, tb_expt_name: str | None = None) -> Iterator[
                 for name in line.keys() - {"step"}:
                     writer.add_scalar(name, line[name], line["step"])
 
-        yield on_log
-    if writer is not None:
-        writer.close()
+        try:
+            yield on_log
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file to write to that becomes `path` when the block ends, and leaves `path` alone if it fails."""
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -224,9 +229,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 def check_writable(path: str | Path) -> None:
     """Raise OSError saying why `path` could not be written, before hours are spent on what should go there."""
-    path = Path(path)
+    path = Path(path).resolve()
     if path.is_dir():
         raise IsADirectoryError(f"{path}: cannot be written: it is a folder")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: cannot be written: it is not a plain file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: cannot be written: there is no folder {path.parent}")
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -254,15 +261,16 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, IndexError) as error:
-        reason = str(error).split("\n")[0][:200]
-        raise ValueError(f"{path}: not a parameter file that can be read: {reason}") from None
-    if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise ValueError(f"{path}: not a parameter file: it holds {type(state_dict).__name__}, not a dict of tensors")
+    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
+        raise ValueError(f"{path}: not a parameter file, or a damaged one ({type(error).__name__})") from None
+    entries = state_dict.items() if isinstance(state_dict, dict) else [("content", state_dict)]
+    for name, value in entries:
+        if not (isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided):
+            raise ValueError(f"{path}: not a parameter file: {name!r} is no tensor (save model.state_dict() only)")
     sidecar = Path(f"{path}.json")
     if not sidecar.exists():
         return state_dict, None
     try:
         return state_dict, json.loads(sidecar.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: not JSON: {error}") from None

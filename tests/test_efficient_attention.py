@@ -163,6 +163,14 @@ def test_trigonometric_features_fail_where_the_kernel_is_near_zero():
     assert positive.std() < exact < 0.01 * trigonometric.std()
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_the_first_token_reads_its_own_value_however_long_its_key(scale):
+    """The quotient is exact where there is only one term, unless numerator and denominator underflow."""
+    attn = loud("performer").blocks[0].attn
+    q, k, v = torch.randn(3, 2, 2, 5, 8)
+    torch.testing.assert_close(attn._attend(scale * q, scale * k, v)[:, :, 0], v[:, :, 0], rtol=1e-3, atol=1e-4)
+
+
 def test_features_are_saved_with_the_parameters():
     assert "blocks.0.attn.directions" in loud("performer", n_features=9).state_dict()
 
@@ -171,7 +179,7 @@ def test_features_are_saved_with_the_parameters():
     "variant, options, message",
     [
         ("linformer", dict(chunk_size=4, summaries=5), "summaries is 5: it must be between 1 and chunk_size 4"),
-        ("bigbird", dict(window_blocks=0), "window_blocks must be at least 1"),
+        ("bigbird", dict(window_blocks=0), "window_blocks is 0: it must be at least 1"),
         ("performer", dict(n_features=0), "n_features is 0"),
     ],
 )

@@ -1,5 +1,6 @@
 """The command line from end to end: what it prints, writes, returns, and how it refuses."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -219,6 +220,54 @@ def test_bad_arguments_are_refused_before_training(folder, no_training, capsys, 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder that nobody can write")
 def test_a_folder_without_permission_is_refused(folder, no_training, capsys):
     assert "cannot be written" in refused(capsys, *PRETRAIN, "--writing_params_path", "/proc/p")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([*PRETRAIN, "--writing_params_path", "wiki.txt"], "wiki.txt: cannot be written: it is one of the files"),
+        ([*PRETRAIN, "--seed", str(2**64)], "the seed is 18446744073709551616"),
+        ([*PRETRAIN, "--bottleneck_dim", "4"], "the variant vanilla has no option bottleneck_dim"),
+        ([*PRETRAIN, "--max_epoch", "2"], "unrecognized arguments: --max_epoch"),
+        ([*FINETUNE, *TINY, "--reading_params_path", ""], "directory"),
+    ],
+)
+def test_more_bad_arguments_are_refused_before_training(folder, no_training, capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+def test_predictions_never_replace_what_they_are_made_from(finetuned, capsys):
+    capsys.readouterr()
+    for path in ("train.tsv", "fine", "wiki.txt"):
+        line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv", "--outputs_path", path)
+        assert f"{path}: cannot be written: it is one of the files to read" in line
+
+
+def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
+    with pytest.raises(ValueError, match="the loss became nan .* lower the learning rate"):
+        run.pretrain("vanilla", "wiki.txt", "pre", pretrain_lr=1e30, **{**SIZES, "max_epochs": 5})
+    assert not (folder / "pre").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [dict(recipe=[1]), dict(recipe="strong"), dict(vocabulary=3), dict(config=[]), dict(variant=None)]
+    + [dict(config={"n_embd": 8.0}), dict(config={"embd_pdrop": 7}), dict(config={"options": 5})],
+)
+def test_a_strange_record_is_refused(finetuned, capsys, changes):
+    if isinstance(changes.get("config"), dict):
+        record = json.loads((finetuned / "fine.json").read_text(encoding="utf-8"))
+        changes = {"config": record["config"] | changes["config"]}
+    edit_record(finetuned, **changes)
+    capsys.readouterr()
+    assert "fine.json: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+
+
+def test_predictions_record_their_parameters(finetuned):
+    run.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
+    record = json.loads((finetuned / "out.json").read_text())
+    assert record["sha256"] == hashlib.sha256((finetuned / "fine").read_bytes()).hexdigest()
+    assert record["variant"] == "vanilla" and record["questions"] == "test.tsv"
 
 
 def test_a_typo_in_a_variant_is_refused_with_the_choices(folder, capsys):

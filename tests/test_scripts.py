@@ -1,5 +1,7 @@
 """run.sh and collect_submission.sh, as a user calls them."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -77,6 +79,17 @@ def test_the_first_failure_ends_the_run(data_folder):
 def test_an_unknown_stage_is_refused(data_folder):
     done = script(ROOT / "run.sh", "vanilla_pretrian", cwd=data_folder, OUT_DIR="out")
     assert done.returncode == 2 and "run.sh: no stage vanilla_pretrian" in done.stderr
+    assert not (data_folder / "out").exists()
+
+
+def test_mistakes_are_found_before_the_first_training(data_folder):
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out"}
+    typo = script(ROOT / "run.sh", "full", "vanilla", "perciever", *TINY, **options)
+    assert typo.returncode == 2 and "run.sh: no variant perciever" in typo.stderr
+    (data_folder / "birth_test_inputs.tsv").unlink()
+    missing = script(ROOT / "run.sh", "full", *TINY, **options)
+    assert missing.returncode == 2 and "birth_test_inputs.tsv: no such file" in missing.stderr
+    assert not list((data_folder / "out").iterdir())
 
 
 # -------------------------------------------------------------------------------------------- collect_submission.sh
@@ -91,10 +104,13 @@ def submission(tmp_path) -> Path:
     for name, rows in [("dev", 3), ("test_inputs", 2)]:
         (tmp_path / "data" / f"birth_{name}.tsv").write_text("question\n" * rows)
     for name in ("model", "finetune"):
-        (tmp_path / f"vanilla.{name}.params").write_text("parameters")
-    for kind in ("nopretrain", "pretrain"):
-        (tmp_path / f"vanilla.{kind}.dev.predictions").write_text("Oslo\n\nRome\n")  # an empty prediction is one too
-        (tmp_path / f"vanilla.{kind}.test.predictions").write_text("Oslo\nRome\n")
+        (tmp_path / f"vanilla.{name}.params").write_text(f"parameters of {name}")
+    for kind, params in [("nopretrain", "model"), ("pretrain", "finetune")]:
+        digest = hashlib.sha256(f"parameters of {params}".encode()).hexdigest()
+        for part, lines in [("dev", "Oslo\n\nRome\n"), ("test", "Oslo\nRome\n")]:  # an empty prediction is one too
+            path = tmp_path / f"vanilla.{kind}.{part}.predictions"
+            path.write_text(lines)
+            Path(f"{path}.json").write_text(json.dumps({"sha256": digest}))
     return tmp_path
 
 
@@ -106,7 +122,18 @@ def test_a_complete_set_is_zipped(submission):
     done = collect(submission)
     assert done.returncode == 0, done.stderr
     names = zipfile.ZipFile(submission / "assignment5.zip").namelist()
-    assert "src/run.py" in names and "vanilla.pretrain.test.predictions" in names and len(names) == 11
+    assert {f"src/{path.name}" for path in (ROOT / "src").glob("*.py")} <= set(names)
+    assert {"vanilla.model.params", "vanilla.pretrain.test.predictions"} <= set(names)
+
+
+def test_predictions_of_another_run_are_refused(submission):
+    """Mistake 10: predictions of one run are filed under another's name."""
+    for ending in ("", ".json"):
+        path = submission / f"vanilla.nopretrain.dev.predictions{ending}"
+        shutil.copy(path, submission / f"vanilla.pretrain.dev.predictions{ending}")
+    done = collect(submission)
+    assert done.returncode == 2 and not (submission / "assignment5.zip").exists()
+    assert "vanilla.pretrain.dev.predictions: was not made with vanilla.finetune.params" in done.stderr
 
 
 def test_every_fault_is_listed_and_no_zip_is_made(submission):
