@@ -17,6 +17,8 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
+from packing import Packing
+
 VARIANTS: dict[str, type[nn.Module]] = {}
 
 
@@ -27,7 +29,6 @@ class Option:
     default: Any
     help: str
     choices: tuple | None = None
-
 
 
 def register(name: str):
@@ -86,6 +87,18 @@ def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tens
     return weights @ v, weights
 
 
+def split_heads(x: Tensor, n_head: int, packing: Packing | None = None) -> Tensor:
+    """(B, T, C), or (N, C) with its packing, -> (B, nh, T, hs)."""
+    x = x if packing is None else packing.unpack(x)
+    return x.unflatten(-1, (n_head, -1)).transpose(1, 2)
+
+
+def join_heads(y: Tensor, packing: Packing | None = None) -> Tensor:
+    """(B, nh, T, hs) -> (B, T, C), or (N, C) with a packing."""
+    y = y.transpose(1, 2).flatten(2)
+    return y if packing is None else packing.pack(y)
+
+
 @register("vanilla")
 class CausalSelfAttention(nn.Module):
     """Multi-head scaled dot-product attention in which a token sees itself and what came before it.
@@ -112,14 +125,24 @@ class CausalSelfAttention(nn.Module):
         self.attn_pdrop = config.attn_pdrop
         self.resid_drop = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """`positions` (B, T) and `cache` go together: x then holds only the tokens that the cache has not seen."""
-        q, k, v = (self._heads(linear(x)) for linear in (self.query, self.key, self.value))  # (B, nh, T, hs) each
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """`positions` (B, T) and `cache` go together: x then holds only the tokens that the cache has not seen.
+
+        With `packing`, x and the result are (N, C): the positions of a batch (B, T) without its padding.
+        """
+        heads = (split_heads(linear(x), self.n_head, packing) for linear in (self.query, self.key, self.value))
+        q, k, v = heads  # (B, nh, T, hs) each
         q, k = self._turn(q, positions), self._turn(k, positions)
         mask = None
         if cache is not None:
             k, v, mask = cache.update(k, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
-        y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, T, C)
+        y = join_heads(self._attend(q, k, v, mask), packing)  # (B, T, C)
         return self.resid_drop(self.proj(y))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -129,9 +152,6 @@ class CausalSelfAttention(nn.Module):
         """
         dropout = self.attn_pdrop if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, nh, T, hs)
 
     def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
         """What is done to queries and keys before they meet: here, nothing."""
@@ -242,16 +262,23 @@ class SynthesizerAttention(nn.Module):
         self.resid_drop = nn.Dropout(config.resid_pdrop)
         nn.init.uniform_(self.w2, -0.001, 0.001)
 
-    def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        hidden, v = (linear(x).unflatten(-1, (self.n_head, -1)).transpose(1, 2) for linear in (self.w1, self.value))
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        hidden, v = (split_heads(linear(x), self.n_head, packing) for linear in (self.w1, self.value))
+        T = v.size(-2)
         scores = hidden.relu() @ self.w2 + self.b2  # (B, nh, T, block_size)
         if cache is None:
-            mask = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).tril()  # (T, T)
+            mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()  # (T, T)
         else:
             _, v, mask = cache.update(v, v, positions)  # there are no keys; (B, nh, S, hs), (B, 1, T, S)
         scores = scores[..., : mask.size(-1)].masked_fill(~mask, -math.inf)  # (B, nh, T, S)
         y = self.attn_drop(scores.softmax(dim=-1)) @ v  # (B, nh, T, hs)
-        return self.resid_drop(self.proj(y.transpose(1, 2).flatten(2)))  # (B, T, C)
+        return self.resid_drop(self.proj(join_heads(y, packing)))  # (B, T, C)
 
 
 # ------------------------------------------------------------------------------------------------------ perceiver
@@ -286,7 +313,6 @@ class CausalCrossAttention(CausalSelfAttention):
     """
 
     def forward(self, x_kv: Tensor, x_q: Tensor, mask: Tensor) -> Tensor:
-        q = self._heads(self.query(x_q))  # (B, nh, Tq, hs)
-        k, v = self._heads(self.key(x_kv)), self._heads(self.value(x_kv))  # (B, nh, Tk, hs) each
-        y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, Tq, C)
-        return self.resid_drop(self.proj(y))
+        q = split_heads(self.query(x_q), self.n_head)  # (B, nh, Tq, hs)
+        k, v = (split_heads(linear(x_kv), self.n_head) for linear in (self.key, self.value))  # (B, nh, Tk, hs) each
+        return self.resid_drop(self.proj(join_heads(self._attend(q, k, v, mask))))  # (B, Tq, C)

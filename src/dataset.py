@@ -294,17 +294,18 @@ class NameDataset(RowDataset):
 
 
 class MixedDataset(Dataset):
-    """Documents with questions among them: every batch of B documents brings round(B * share) random questions.
+    """Documents with questions among them: beside its rows of documents, `share` times as many of random questions.
 
     Facts that are only ever seen as text are stored without being easy to ask for; meeting some of them as text
     and as questions teaches the model the way from one to the other (arXiv 2309.14316).
     """
 
     def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
-        self.documents, self.questions, self.share = documents, questions, share
+        self.documents, self.questions = documents, questions
+        self.n_rows = len(documents) + round(len(documents) * share)
 
     def __len__(self) -> int:
-        return len(self.documents)
+        return self.n_rows
 
     def to(self, device: torch.device | str) -> "MixedDataset":
         self.documents.to(device)
@@ -312,12 +313,12 @@ class MixedDataset(Dataset):
         return self
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        draws = torch.rand(round(len(indices) * self.share), generator=generator, device=indices.device)
-        parts = [
-            self.documents.batch(indices, generator),
-            self.questions.batch(_below(draws, len(self.questions)), generator),
-        ]
-        x, y = (torch.cat(part) for part in zip(*parts, strict=True))  # (B + questions, T) each
+        """(x, y), each (B, block_size): documents by their index, any question for an index beyond them."""
+        draws = torch.rand(len(indices), generator=generator, device=indices.device)
+        documents = self.documents.batch(indices.clamp(max=len(self.documents) - 1), generator)
+        questions = self.questions.batch(_below(draws, len(self.questions)), generator)
+        is_document = (indices < len(self.documents))[:, None]  # (B, 1)
+        x, y = (torch.where(is_document, d, q) for d, q in zip(documents, questions, strict=True))
         return x, y
 
 

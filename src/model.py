@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
+from packing import Packing, lengths
 
 COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
 
@@ -77,7 +78,10 @@ def _mlp(config: GPTConfig) -> nn.Sequential:
 
 
 class Block(nn.Module):
-    """One pre-norm Transformer block: the stream plus attention of it, plus an MLP of it (B, T, C) -> (B, T, C)."""
+    """One pre-norm Transformer block: the stream plus attention of it, plus an MLP of it.
+
+    (B, T, C) -> (B, T, C), or (N, C) -> (N, C) with the packing of a batch without its padding.
+    """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -86,8 +90,14 @@ class Block(nn.Module):
         self.attn = VARIANTS[config.variant](config)
         self.mlp = _mlp(config)
 
-    def forward(self, x: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        x = x + self.attn(self.ln1(x), positions, cache)
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        x = x + self.attn(self.ln1(x), positions, cache, packing)
         return x + self.mlp(self.ln2(x))
 
 
@@ -194,25 +204,37 @@ class GPT(nn.Module):
         targets: Tensor | None = None,
         positions: Tensor | None = None,
         caches: list[KVCache] | None = None,
+        computed: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Logits (B, T, V) for the token after each of idx (B, T), and the mean cross-entropy with targets (B, T).
 
         The loss, in nats per target, skips targets equal to ignore_index; it is None without targets.
         With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
+        With `computed`, which must be at least `positions_needed(targets).sum()`, only the positions up to each row's
+        last target are computed, in so many slots: the same loss for less work, and logits (computed, V) of the slots.
         Raises ValueError if T exceeds block_size and the variant cannot do that.
         """
-        x = self.drop(self._embed(idx, positions))  # (B, T, C)
+        x, packing = self._embed(idx, positions), None  # (B, T, C)
+        if computed is not None and not self.variant.bottleneck:  # there is no padding among latents
+            packing = Packing.of(lengths(targets, self.config.ignore_index), idx.size(1), computed)
+            x = packing.pack(x)  # (N, C)
+            targets = packing.pack(targets).masked_fill(~packing.is_filled, self.config.ignore_index)  # (N,)
+        x = self.drop(x)
         if self.variant.bottleneck:
             tokens, x = x, self.down_block(x)  # (B, T, C), (B, M, C)
         for i, block in enumerate(self.blocks):
-            x = block(x, positions, caches[i] if caches else None)
+            x = block(x, positions, caches[i] if caches else None, packing)
         if self.variant.bottleneck:
             x = self.up_block(x, tokens)  # (B, T, C)
         logits = self.head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits, None
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.config.ignore_index)
+        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=self.config.ignore_index)
         return logits, loss
+
+    def positions_needed(self, targets: Tensor) -> Tensor:
+        """(B,): how many positions of each row `forward` has to compute for the loss with targets (B, T)."""
+        return lengths(targets, self.config.ignore_index)
 
     def _embed(self, idx: Tensor, positions: Tensor | None) -> Tensor:
         """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C)."""

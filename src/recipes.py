@@ -27,6 +27,7 @@ class Recipe:
     min_kept_share: float = 0.0  # shortest prefix of a document in span corruption, as a share of the longest
     question_share: float = 0.0  # questions mixed into pretraining, per document, where their file is given
     decay_gains_and_embeddings: bool = False  # see TrainerConfig
+    dtype: str = "tf32"  # of matrix products on a GPU; elsewhere, and wherever numbers are kept, float32
 
 
 RECIPES = {

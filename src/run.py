@@ -27,17 +27,10 @@ import torch
 
 import dataset as data
 from attention import VARIANTS
+from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
-from trainer import (
-    Trainer,
-    TrainerConfig,
-    atomic_write,
-    check_writable,
-    read_parameters,
-    save_parameters,
-    training_log,
-)
+from trainer import Trainer, TrainerConfig
 
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
@@ -59,6 +52,8 @@ def pretrain(
     batch_size: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    dtype: str | None = None,
+    compile: str = "auto",
     tb_expt_name: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -78,13 +73,15 @@ def pretrain(
         questions = _read_questions(finetune_corpus_path, corpus)
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
     _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
-    with _placed(device) as where:
+    dtype = dtype or chosen.dtype
+    with _placed(device, dtype) as where:
         _seed(seed)
         model = GPT(config).to(where)
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
             about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-        return _train(model, train_dataset, corpus, chosen, stage, about, writing_params_path, tb_expt_name)
+        how = {"dtype": dtype, "compile": compile}
+        return _train(model, train_dataset, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
 
 
 def finetune(
@@ -100,6 +97,8 @@ def finetune(
     batch_size: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    dtype: str | None = None,
+    compile: str = "auto",
     tb_expt_name: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -113,14 +112,16 @@ def finetune(
     chosen = find_recipe(recipe)
     stage = chosen.finetune if starts else chosen.scratch
     stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
-    with _placed(device) as where:
+    dtype = dtype or chosen.dtype
+    with _placed(device, dtype) as where:
         _seed(seed)
         model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = _read_questions(finetune_corpus_path, corpus)
         _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
-        return _train(model.to(where), questions, corpus, chosen, stage, about, writing_params_path, tb_expt_name)
+        how = {"dtype": dtype, "compile": compile}
+        return _train(model.to(where), questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
 
 
 def evaluate(
@@ -225,8 +226,8 @@ def _vocabulary(corpus: data.CharCorruptionDataset) -> str:
 
 
 @contextmanager
-def _placed(device: str | None) -> Iterator[torch.device]:
-    """The device to run on, with float32 matrix products in TF32 where it has them."""
+def _placed(device: str | None, dtype: str = "tf32") -> Iterator[torch.device]:
+    """The device to run on, with float32 matrix products in TF32 where it has them unless `dtype` is float32."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device.split(":")[0] not in ("cuda", "mps", "cpu"):
@@ -237,7 +238,7 @@ def _placed(device: str | None) -> Iterator[torch.device]:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device}: cannot be used: {str(error).splitlines()[0]}") from None
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if where.type == "cuda" else "highest")
+    torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
     try:
         yield where
     finally:
@@ -251,30 +252,35 @@ def _train(
     recipe: Recipe,
     stage: Stage,
     about: dict[str, Any],
+    how: dict[str, Any],
     writing_params_path: str | Path,
     tb_expt_name: str | None,
 ) -> dict[str, Any]:
     """Train by `stage`, log every line, write the parameters and their record; returns the record."""
-    mixed_in = train_dataset.share if isinstance(train_dataset, data.MixedDataset) else 0
-    rows_per_pass = len(train_dataset) * (1 + mixed_in)
-    scheduled_rows = stage.max_epochs * rows_per_pass
+    scheduled_rows = stage.max_epochs * len(train_dataset)
     if stage.schedule_epochs is not None:
         scheduled_rows = stage.schedule_epochs * len(corpus)
+    batch_size = stage.batch_size
+    if isinstance(train_dataset, data.MixedDataset):  # questions come on top
+        batch_size = round(batch_size * len(train_dataset) / len(corpus))
     config = TrainerConfig(
         max_epochs=stage.max_epochs,
-        batch_size=stage.batch_size,
+        batch_size=batch_size,
         learning_rate=stage.learning_rate,
         decay_gains_and_embeddings=recipe.decay_gains_and_embeddings,
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
+        bf16=how["dtype"] == "bf16" and model.device.type == "cuda",  # elsewhere it is slower, not faster
+        compile=how["compile"],
         seed=about["seed"],
     )
     n_parameters = sum(p.numel() for p in model.parameters())
     print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
-    print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {stage.batch_size}", flush=True)
+    print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
     with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
         trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
+        print(f"computed in {trainer}", flush=True)
         result = trainer.train()
     if not math.isfinite(result["loss"]):
         raise ValueError(f"the loss became {result['loss']} and no parameters were written: lower the learning rate")
@@ -290,6 +296,7 @@ def _train(
         "final_loss": result["loss"],
         "seconds": round(result["seconds"], 3),
         "device": torch.cuda.get_device_name() if model.device.type == "cuda" else str(model.device),
+        "computed_in": str(trainer),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     save_parameters(writing_params_path, model, record)
@@ -382,6 +389,8 @@ def make_parser() -> argparse.ArgumentParser:
             add("--max_epochs", type=int)
             add("--batch_size", type=int)
             add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
+            add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
+            add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the blocks; auto: if it pays")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
         if function is not pretrain:
             add("--reading_params_path", required=function is evaluate, help="parameters to start from")

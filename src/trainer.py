@@ -1,25 +1,30 @@
-"""The training loop, its schedule and optimizer, and the files that keep what was trained.
+"""The training loop, its schedule and its optimizer.
 
 The trainer takes any model with `logits, loss = model(x, y)` and any dataset of pairs (x, y). It knows nothing of
 text, vocabularies or attention, and follows the device that the model's parameters are on.
+
+Where the time goes, and what is done about it: batches are made on the device, many at a time; positions of padding
+are not computed (packing.py); on a CUDA device the whole step is replayed from a graph (graphed.py).
 """
 
-import json
+import importlib.util
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+from graphed import GraphedStep
+
+ROWS_AT_ONCE = 8192  # rows of which batches are made together
+STEPS_TO_COMPILE = 6000  # compiling takes about as long as it saves on so many steps of a GPU
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class TrainerConfig:
     final_tokens: float = 0  # tokens at which the cosine has reached its lowest point
     min_lr_share: float = 0.1  # the rate never falls below this share of its peak
     log_every: int = 50  # steps between two lines of the log
+    bf16: bool = False  # compute the model in bfloat16 where autocast says it is safe; weights stay float32
+    compile: str = "auto"  # the model's blocks: "on", "off", or where the run is long enough to earn it back
     seed: int = 0  # of the order of the rows and of what the dataset draws
     num_workers: int = 0  # processes of the DataLoader, for datasets without `batch`
 
@@ -49,6 +56,8 @@ class TrainerConfig:
             raise ValueError(f"the seed is {self.seed}: it must be at least 0 and below 2**63")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"the learning rate is {self.learning_rate}: it must be a positive number")
+        if self.compile not in ("on", "off", "auto"):
+            raise ValueError(f"compile is {self.compile!r}: choose on, off or auto")
 
 
 def lr_at(tokens: float, config: TrainerConfig) -> float:
@@ -91,7 +100,8 @@ class Trainer:
     """Trains `model` on `train_dataset`; after every epoch measures its loss on `test_dataset` unless that is None.
 
     A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model; any other
-    torch Dataset of tensor pairs goes through a DataLoader. `on_log` receives every line of the log as a dict.
+    torch Dataset of tensor pairs goes through a DataLoader. A model with `positions_needed(targets)` takes an argument
+    `computed` and leaves padding out. `on_log` receives every line of the log as a dict.
     """
 
     def __init__(
@@ -106,42 +116,59 @@ class Trainer:
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.on_log = on_log or (lambda line: None)
         self.device = next(model.parameters()).device
+        self.steps_per_epoch = math.ceil(len(train_dataset) / config.batch_size)
+        self.last_step = config.max_epochs * self.steps_per_epoch
+
+        on_cuda = self.device.type == "cuda"
         groups = parameter_groups(model, config.weight_decay, config.decay_gains_and_embeddings)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        lr = torch.tensor(config.learning_rate, device=self.device) if on_cuda else config.learning_rate
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True, capturable=on_cuda)
+
+        self.graphed = on_cuda and hasattr(train_dataset, "batch")
+        self.update = GraphedStep(self._update, model) if self.graphed else self._update
+        self.leaves_padding_out = hasattr(model, "positions_needed")
+        self.slots = 0  # positions that the graph computes
+        self.compiled = config.compile == "on" or (
+            config.compile == "auto"
+            and on_cuda
+            and self.last_step >= STEPS_TO_COMPILE
+            and importlib.util.find_spec("triton") is not None
+        )
+        if self.compiled:
+            for block in model.blocks:  # one compilation serves them all
+                block.compile(dynamic=False if self.graphed else None)
+
+    def __str__(self) -> str:
+        """How steps are computed, for people."""
+        parts = ["bf16" if self.config.bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"]
+        parts += ["a CUDA graph a step"] * self.graphed + ["compiled blocks"] * self.compiled
+        return ", ".join(parts + ["no padding"] * self.leaves_padding_out)
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
-        model, optimizer, config = self.model, self.optimizer, self.config
-        generator = torch.Generator(self.device).manual_seed(config.seed)
-        steps_per_epoch = math.ceil(len(self.train_dataset) / config.batch_size)
-        last_step = config.max_epochs * steps_per_epoch
+        config = self.config
         step = tokens = 0
         loss_sum, loss_steps = torch.zeros((), device=self.device), 0
         began = time.perf_counter()
         # A bar that redraws suits a terminal; in a file, a line every half minute says enough.
-        bar = tqdm(total=last_step, unit="step", mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True)
+        mininterval = 0.2 if sys.stderr.isatty() else 30
+        bar = tqdm(total=self.last_step, unit="step", mininterval=mininterval, dynamic_ncols=True)
 
         for epoch in range(1, config.max_epochs + 1):
-            model.train()
-            for x, y in self._batches(self.train_dataset, generator, shuffle=True):
+            self.model.train()
+            for x, y, computed in self._batches(self.train_dataset, epoch):
                 step += 1
                 tokens += x.numel()
                 lr = lr_at(tokens, config)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
+                self._set_lr(lr)
+                loss, grad_norm = self.update(x, y, computed)
 
-                _, loss = model(x, y)
-                optimizer.zero_grad()
-                loss.backward()
-                grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
-                optimizer.step()
-
-                loss_sum += loss.detach()
+                loss_sum += loss
                 loss_steps += 1
                 bar.update()
-                if step % config.log_every == 0 or step == last_step:
-                    # The only place in an epoch where the host waits for the device.
+                if step % config.log_every == 0 or step == self.last_step:
                     seconds = time.perf_counter() - began
+                    # Here the host waits for the device.
                     line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss_sum.item() / loss_steps}
                     line |= {"lr": lr, "grad_norm": grad_norm.item(), "tokens_per_second": tokens / seconds}
                     self.on_log(line)
@@ -154,123 +181,77 @@ class Trainer:
         bar.close()
         return {**line, "seconds": time.perf_counter() - began}
 
+    def _update(self, x: Tensor, y: Tensor, computed: int | None) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer on a batch: (loss, norm of the gradient before clipping), left on the device."""
+        loss = self._loss(x, y, computed)
+        self.optimizer.zero_grad()
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
+        self.optimizer.step()
+        return loss.detach(), grad_norm
+
+    def _loss(self, x: Tensor, y: Tensor, computed: int | None) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            return self.model(x, y, computed=computed)[1] if self.leaves_padding_out else self.model(x, y)[1]
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # a graph reads the rate from where it is
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
     @torch.no_grad()
     def evaluate_loss(self, dataset: Dataset) -> float:
         """Mean loss of the batches of `dataset`, without dropout; the same draws every time."""
         was_training = self.model.training
         self.model.eval()
-        generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        losses = [self.model(x, y)[1] for x, y in self._batches(dataset, generator, shuffle=False)]
+        with torch.compiler.set_stance("force_eager"):  # too few steps to compile for
+            losses = [self._loss(x, y, computed) for x, y, computed in self._batches(dataset, epoch=0)]
         self.model.train(was_training)
         return torch.stack(losses).mean().item()
 
-    def _batches(self, dataset: Dataset, generator: torch.Generator, shuffle: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of (x, y) on the device; the last batch may be smaller, no row is left out."""
-        size = min(self.config.batch_size, len(dataset))
-        if hasattr(dataset, "batch"):
-            order = torch.arange(len(dataset), device=self.device)
-            if shuffle:
-                order = torch.randperm(len(dataset), generator=generator, device=self.device)
-            for indices in order.split(size):
-                yield dataset.batch(indices, generator)
-        else:
-            seed = int(torch.randint(2**62, (), generator=generator, device=self.device))
-            cpu_generator = torch.Generator().manual_seed(seed)
-            workers = self.config.num_workers
-            for x, y in DataLoader(dataset, size, shuffle=shuffle, num_workers=workers, generator=cpu_generator):
-                yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+    def _batches(self, dataset: Dataset, epoch: int) -> Iterator[tuple[Tensor, Tensor, int | None]]:
+        """The batches (x, y, positions to compute) of an epoch on the device, every row once, the last one smaller.
+
+        Order and contents follow from the seed and the epoch alone; epoch 0 keeps the rows in order.
+        """
+        size, n_rows, device = self.config.batch_size, len(dataset), self.device
+        if not hasattr(dataset, "batch"):
+            generator, workers = _generator("cpu", self.config.seed, epoch), self.config.num_workers
+            for x, y in DataLoader(dataset, size, shuffle=epoch > 0, num_workers=workers, generator=generator):
+                x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+                yield x, y, self._computed(y, size)[0]
+            return
+        order = torch.arange(n_rows, device=device)
+        if epoch > 0:
+            order = torch.randperm(n_rows, generator=_generator(device, self.config.seed, epoch), device=device)
+        for i, indices in enumerate(order.split(max(1, ROWS_AT_ONCE // size) * size), 1):
+            x, y = dataset.batch(indices, _generator(device, self.config.seed, epoch, i))
+            yield from zip(x.split(size), y.split(size), self._computed(y, size), strict=True)
+
+    def _computed(self, y: Tensor, size: int) -> list[int | None]:
+        """How many positions to compute in each batch of `size` rows of y: a number on the host, which waits for it.
+
+        A graph computes the same number in every step, enough for nearly all; a step that needs more runs without it.
+        """
+        if not self.leaves_padding_out:
+            return [None] * math.ceil(len(y) / size)
+        needed = [int(n) for n in torch.stack([n.sum() for n in self.model.positions_needed(y).split(size)]).tolist()]
+        if not self.graphed:
+            return needed
+        if self.slots == 0:
+            self.slots = _round_up(max(needed) * 1.02, 256)
+        return [self.slots if n <= self.slots else _round_up(n, 256) for n in needed]
 
 
-# ------------------------------------------------------------------------------------------------------------ files
+def _round_up(n: float, multiple: int) -> int:
+    return math.ceil(n / multiple) * multiple
 
 
-@contextmanager
-def training_log(path: str | Path, tb_expt_name: str | None = None) -> Iterator[Callable[[dict[str, float]], None]]:
-    """An `on_log` that writes each line to `path` as JSON and, with a name, to TensorBoard under expt/ as well.
-
-    Raises ValueError if TensorBoard is asked for and not installed.
-    """
-    writer = None
-    if tb_expt_name is not None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError("--tb_expt_name needs the package tensorboard: pip install tensorboard") from None
-        writer = SummaryWriter(f"expt/{tb_expt_name}")
-    with open(path, "w", encoding="utf-8") as file:
-
-        def on_log(line: dict[str, float]) -> None:
-            print(json.dumps(line), file=file, flush=True)
-            if writer is not None:
-                for name in line.keys() - {"step"}:
-                    writer.add_scalar(name, line[name], line["step"])
-
-        try:
-            yield on_log
-        finally:
-            if writer is not None:
-                writer.close()
-
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary file to write to that becomes `path` when the block ends, and leaves `path` alone if it fails."""
-    path = Path(path).resolve()  # a link stays a link
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_writable(path: str | Path) -> None:
-    """Raise OSError saying why `path` could not be written, before hours are spent on what should go there."""
-    path = Path(path).resolve()
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: cannot be written: it is a folder")
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path}: cannot be written: it is not a plain file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: cannot be written: there is no folder {path.parent}")
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) -> None:
-    """Write the state_dict to `path` and `record`, what a reader must know about it, to `path`.json."""
-    with atomic_write(path) as file:
-        torch.save({name: value.cpu() for name, value in model.state_dict().items()}, file)
-    with atomic_write(f"{path}.json") as file:
-        file.write(json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """(state_dict, record) of a parameter file; record is None if there is no `path`.json beside it.
-
-    Nothing in the file is run as code. Raises OSError or ValueError naming the file and what is wrong with it.
-    """
-    try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
-        raise ValueError(f"{path}: not a parameter file, or a damaged one ({type(error).__name__})") from None
-    entries = state_dict.items() if isinstance(state_dict, dict) else [("content", state_dict)]
-    for name, value in entries:
-        if not (isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided):
-            raise ValueError(f"{path}: not a parameter file: {name!r} is no tensor (save model.state_dict() only)")
-    sidecar = Path(f"{path}.json")
-    if not sidecar.exists():
-        return state_dict, None
-    try:
-        return state_dict, json.loads(sidecar.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{sidecar}: not JSON: {error}") from None
+def _generator(device: torch.device | str, *seeds: int) -> torch.Generator:
+    """A generator for what is drawn at one place of a run, so that a run can be continued from any place."""
+    mixed = 0
+    for seed in seeds:
+        mixed = (mixed * 1_000_003 + seed) % 2**63
+    return torch.Generator(device).manual_seed(mixed)

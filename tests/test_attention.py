@@ -80,8 +80,9 @@ def test_rotary_attention_does_not_mind_a_shift():
     """The same text further on in the block is read the same way."""
     attn = loud(GPT(GPTConfig(**CONFIG, variant="rope"))).blocks[0].attn
     x = torch.randn(1, 4, C)
-    q, k = (attn._turn(attn._heads(linear(x)), torch.arange(5, 9)[None]) for linear in (attn.query, attn.key))
-    shifted = F.scaled_dot_product_attention(q, k, attn._heads(attn.value(x)), is_causal=True)
+    q, k, v = (attention.split_heads(linear(x), attn.n_head) for linear in (attn.query, attn.key, attn.value))
+    q, k = (attn._turn(heads, torch.arange(5, 9)[None]) for heads in (q, k))
+    shifted = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(attn.proj(shifted.transpose(1, 2).flatten(2)), attn(x), rtol=1e-3, atol=1e-4)
 
 
@@ -208,8 +209,8 @@ def test_a_new_variant_needs_one_class_and_nothing_else(folder, monkeypatch):
             super().__init__(config)
             self.gain = config.options["gain"]
 
-        def forward(self, x, positions=None, cache=None):
-            return self.gain * super().forward(x, positions, cache)
+        def forward(self, x, *context):
+            return self.gain * super().forward(x, *context)
 
     toy = importlib.reload(run)
     try:

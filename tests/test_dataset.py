@@ -231,11 +231,20 @@ def test_prompts_that_leave_no_room_are_refused(corpus):
 
 
 def test_mixing_adds_whole_question_rows(corpus, questions):
-    x, y = MixedDataset(corpus, questions, 0.5).batch(torch.arange(8), torch.Generator().manual_seed(0))
-    assert len(x) == len(y) == 12
-    all_questions = questions.batch(torch.arange(len(questions)))[0]
-    for row in x[8:]:
-        assert (row == all_questions).all(1).any()
+    mixed = MixedDataset(corpus, questions, 0.5)
+    assert len(mixed) == len(corpus) + round(len(corpus) / 2)
+    x, y = mixed.batch(torch.arange(len(mixed)), torch.Generator().manual_seed(0))
+    all_x, all_y = questions.batch(torch.arange(len(questions)))
+    is_question = (x[:, None] == all_x).all(2) & (y[:, None] == all_y).all(2)  # (rows, questions)
+    assert is_question.any(1).tolist() == [i >= len(corpus) for i in range(len(mixed))]
+
+
+def test_every_question_is_mixed_in_equally_often(corpus, questions):
+    mixed = MixedDataset(corpus, questions, 0.5)
+    x, _ = mixed.batch(torch.full((8000,), len(mixed) - 1), torch.Generator().manual_seed(0))
+    counts = (x[:, None] == questions.batch(torch.arange(len(questions)))[0]).all(2).sum(0)  # (questions,)
+    p = 1 / len(questions)
+    assert (counts - 8000 * p).abs().max() < 5 * (8000 * p * (1 - p)) ** 0.5
 
 
 # ------------------------------------------------------------------------------------------- reading and scoring

@@ -190,6 +190,26 @@ def test_padding_carries_no_loss(model):
     torch.testing.assert_close(loss, by_hand)
 
 
+@pytest.mark.parametrize("spare", [0, 5], ids=["exact", "with room to spare"])
+def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare):
+    idx, targets = tokens(6, T), tokens(6, T)
+    for row, length in enumerate([T, 1, 7, 4, 0, 9]):
+        idx[row, length:] = targets[row, length:] = PAD
+    targets[2, :5] = PAD  # a question: nothing to answer before the sixth place
+    computed = int(model.positions_needed(targets).sum()) + spare
+    assert computed == T + 1 + 7 + 4 + 0 + 9 + spare
+
+    results = []
+    for n in (None, computed):
+        model.zero_grad()
+        logits, loss = model(idx, targets, computed=n)
+        loss.backward()
+        results.append((loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
+    if not model.variant.bottleneck:
+        assert logits.shape == (computed, V), "that many positions are computed and no more"
+
+
 def test_another_id_can_be_ignored():
     model = GPT(GPTConfig(**SMALL, ignore_index=-100))
     targets = tokens(2, T)

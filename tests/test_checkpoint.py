@@ -1,0 +1,106 @@
+"""Properties of the files that a run writes and reads."""
+
+import json
+import os
+import stat
+import sys
+import types
+
+import pytest
+import torch
+
+from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
+
+
+def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
+    class SummaryWriter:
+        written = []
+
+        def __init__(self, folder):
+            self.written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            self.written.append((name, value, step))
+
+        def close(self):
+            self.written.append("closed")
+
+    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    with training_log(tmp_path / "log.jsonl", "mine") as on_log:
+        on_log({"step": 7, "loss": 0.5})
+    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"step": 7, "loss": 0.5}
+    assert SummaryWriter.written == ["expt/mine", ("loss", 0.5, 7), "closed"]
+
+
+def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"), training_log(tmp_path / "log.jsonl", "mine"):
+        pass
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_written_files_have_ordinary_permissions(tmp_path):
+    with atomic_write(tmp_path / "file"):
+        pass
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(os.stat(tmp_path / "file").st_mode) == stat.S_IMODE(os.stat(tmp_path / "other").st_mode)
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
+    check_writable(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="it is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(OSError, match="there is no folder"):
+        check_writable(tmp_path / "none" / "file")
+
+
+def test_parameters_and_record_come_back(tmp_path, make_model):
+    path, model = tmp_path / "p", make_model()
+    save_parameters(path, model, {"name": "Åsa"})
+    state_dict, record = read_parameters(path)
+    assert record == {"name": "Åsa"}
+    assert all(torch.equal(state_dict[name], value) for name, value in model.state_dict().items())
+    os.remove(f"{path}.json")
+    assert read_parameters(path)[1] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated", json.dumps({}).encode()])
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content):
+    path = tmp_path / "p"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_truncated_parameters_are_refused(tmp_path, make_model):
+    path = tmp_path / "p"
+    save_parameters(path, make_model(), {})
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_nothing_in_a_parameter_file_is_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/attacked",))
+
+    torch.save({"tok_emb.weight": Attack()}, tmp_path / "p")
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(tmp_path / "p")
+    assert not (tmp_path / "attacked").exists()
