@@ -136,8 +136,10 @@ class CausalSelfAttention(nn.Module):
 
         With `packing`, x and the result are (N, C): the positions of a batch (B, T) without its padding.
         """
-        heads = (split_heads(linear(x), self.n_head, packing) for linear in (self.query, self.key, self.value))
-        q, k, v = heads  # (B, nh, T, hs) each
+        linears = self.query, self.key, self.value
+        weight, bias = (torch.cat([getattr(linear, name) for linear in linears]) for name in ("weight", "bias"))
+        qkv = F.linear(x, weight, bias)  # (B, T, 3 C): one large product is faster than three
+        q, k, v = split_heads(qkv, 3 * self.n_head, packing).chunk(3, dim=1)  # (B, nh, T, hs) each
         q, k = self._turn(q, positions), self._turn(k, positions)
         mask = None
         if cache is not None:
