@@ -29,7 +29,6 @@ class Option:
     choices: tuple | None = None
 
 
-
 def register(name: str):
     """Class decorator: make an attention class available as the variant `name`. ValueError for a name in use.
 
@@ -290,3 +289,11 @@ class CausalCrossAttention(CausalSelfAttention):
         k, v = self._heads(self.key(x_kv)), self._heads(self.value(x_kv))  # (B, nh, Tk, hs) each
         y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, Tq, C)
         return self.resid_drop(self.proj(y))
+
+
+if __name__ == "__main__":
+    # What each mechanism costs. Run as a program this file is the module __main__, in which efficient_attention, which
+    # imports `attention`, registers nothing: the benchmark takes the registry from that second copy.
+    import attention_cost
+
+    attention_cost.main()
