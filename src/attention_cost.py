@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_float32_matmul_precision("high")  # as run.py trains
 
     names = ["vanilla", WRITTEN_OUT, *(name for name in VARIANTS if name != "vanilla")]
-    cells = [(name, T) for name in names for T in lengths]
+    cells = [(name, T) for T in lengths for name in names]  # what is compared is measured at about the same time
     try:
         found = {cell: cost(*cell, args) for cell in tqdm(cells, leave=False, disable=None)}
     except ValueError as error:  # sizes of which no mechanism can be built

@@ -116,6 +116,17 @@ def test_prefix_sums_equal_the_quadratic_formula(length):
     torch.testing.assert_close(causal_linear_attention(phi_q, phi_k, v), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_scaling_the_queries_features_changes_neither_the_result_nor_its_gradient():
+    q, k, v = torch.randn(3, 1, 2, 70, 8, requires_grad=True)
+    directions = random_projection(16, 8)
+    results = []
+    for scaled in (False, True):
+        y = causal_linear_attention(random_features(q, directions, scaled=scaled), random_features(k, directions), v)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (q, k, v))))
+    for plain, scaled in zip(*results, strict=True):
+        torch.testing.assert_close(plain, scaled, rtol=1e-3, atol=1e-4)
+
+
 def estimate_error(m: int) -> float:
     q, k, v = torch.randn(3, 4, 2, 30, 16, generator=torch.Generator().manual_seed(5))
     q, k = q / 2, k / 2  # the variance grows exponentially with the norms
