@@ -318,3 +318,11 @@ class CausalCrossAttention(CausalSelfAttention):
         q = split_heads(self.query(x_q), self.n_head)  # (B, nh, Tq, hs)
         k, v = (split_heads(linear(x_kv), self.n_head) for linear in (self.key, self.value))  # (B, nh, Tk, hs) each
         return self.resid_drop(self.proj(join_heads(self._attend(q, k, v, mask))))  # (B, Tq, C)
+
+
+if __name__ == "__main__":
+    # What each mechanism costs. Run as a program this file is the module __main__, in which efficient_attention, which
+    # imports `attention`, registers nothing: the benchmark takes the registry from that second copy.
+    import attention_cost
+
+    attention_cost.main()

@@ -18,7 +18,8 @@ from attention import CausalSelfAttention, Option, register
 
 def _chunks(x: Tensor, c: int) -> Tensor:
     """(B, nh, T, d) -> (B, nh, n, c, d), zeros after the last token. No query looks ahead, so none sees the zeros."""
-    return F.pad(x, (0, 0, 0, -x.size(-2) % c)).unflatten(-2, (-1, c))
+    missing = -x.size(-2) % c
+    return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(-2, (-1, c))  # padding by nothing is a copy too
 
 
 # ------------------------------------------------------------------------------------------------------ linformer
@@ -58,19 +59,20 @@ class LinformerAttention(CausalSelfAttention):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
         r, c = self.compress_key.shape
         T = q.size(-2)
-        q, k, v = (_chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
+        q, k, v = (_chunks(x, c) for x in (q / math.sqrt(q.size(-1)), k, v))  # (B, nh, n, c, hs) each
         n = q.size(2)
-        far_k = (self.compress_key @ k).flatten(2, 3)[:, :, None]  # (B, nh, 1, n r, hs)
-        far_v = (self.compress_value @ v).flatten(2, 3)[:, :, None]
+        far_k = (self.compress_key @ k).flatten(2, 3)  # (B, nh, n r, hs)
+        far_v = (self.compress_value @ v).flatten(2, 3)
         chunk = torch.arange(n, device=q.device)
-        finished = chunk.repeat_interleave(r) < chunk[:, None]  # (n, n r) True where a chunk may see a summary
-        past = torch.ones(c, c, dtype=torch.bool, device=q.device).tril()
-        far = (q @ far_k.transpose(-2, -1)).masked_fill(~finished[:, None], -math.inf)  # (B, nh, n, c, n r)
-        near = (q @ k.transpose(-2, -1)).masked_fill(~past, -math.inf)  # (B, nh, n, c, c)
-        weights = (torch.cat([far, near], dim=-1) / math.sqrt(q.size(-1))).softmax(dim=-1)
+        finished = chunk.repeat_interleave(r) < chunk.repeat_interleave(c)[:, None]  # (n c, n r)
+        past = torch.ones(c, c, dtype=torch.bool, device=q.device).tril().repeat(n, 1)  # (n c, c)
+        hidden = ~torch.cat([finished, past], dim=-1)
+        # All queries meet the same summaries: one product. With an axis for the chunk it would copy these n times.
+        scores = [q.flatten(2, 3) @ far_k.transpose(-2, -1), (q @ k.transpose(-2, -1)).flatten(2, 3)]
+        weights = torch.cat(scores, dim=-1).masked_fill_(hidden, -math.inf).softmax(dim=-1)  # (B, nh, n c, n r + c)
         weights = F.dropout(weights, self.attn_pdrop, self.training)
-        y = weights[..., : n * r] @ far_v + weights[..., n * r :] @ v  # (B, nh, n, c, hs)
-        return y.flatten(2, 3)[:, :, :T]
+        y_near = weights[..., n * r :].unflatten(2, (n, c)) @ v  # (B, nh, n, c, hs)
+        return (weights[..., : n * r] @ far_v + y_near.flatten(2, 3))[:, :, :T]
 
 
 # -------------------------------------------------------------------------------------------------------- bigbird
@@ -140,15 +142,17 @@ class BigBirdAttention(CausalSelfAttention):
         q, k, v = (_chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
         n = q.size(2)
         indices = self.indices[:n]  # (n, K)
-        k, v = (x[:, :, indices].flatten(3, 4) for x in (k, v))  # (B, nh, n, K c, hs) the blocks that each one sees
+        blocks = indices.flatten()  # index_select: its gradient adds up faster than that of x[:, :, indices]
+        k, v = (x.index_select(2, blocks).view(*x.shape[:2], n, -1, x.size(-1)) for x in (k, v))  # (B, nh, n, K c, hs)
         place = torch.arange(c, device=q.device)
         key_place = (indices[:, :, None] * c + place).flatten(1)  # (n, K c)
         query_place = torch.arange(n * c, device=q.device).view(n, c)
         counts = self.counts[:n].repeat_interleave(c, dim=1)  # (n, K c)
         mask = (key_place[:, None] <= query_place[:, :, None]) & counts[:, None]  # (n, c, K c)
+        fused = (x.flatten(0, 1) for x in (q, k, v))  # the fused kernels want four axes: (B nh, n, c or K c, hs)
         dropout = self.attn_pdrop if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, nh, n, c, hs)
-        return y.flatten(2, 3)[:, :, :T]
+        y = F.scaled_dot_product_attention(*fused, attn_mask=mask[None], dropout_p=dropout)  # (B nh, n, c, hs)
+        return y.unflatten(0, q.shape[:2]).flatten(2, 3)[:, :, :T]
 
 
 # ------------------------------------------------------------------------------------------------------ performer
@@ -166,6 +170,10 @@ def random_projection(m: int, hs: int, orthogonal: bool = True) -> Tensor:
     return torch.cat(groups)[:m] * torch.randn(m, hs).norm(dim=1, keepdim=True)
 
 
+# Long keys have features so small that their sum, a denominator, would be zero, and gradients infinite.
+LEAST_EXPONENT = -50
+
+
 def random_features(x: Tensor, projection: Tensor, kind: str = "positive", scaled: bool = False) -> Tensor:
     """phi(x) with E[phi(q) . phi(k)] = exp(q . k / sqrt(hs)), the numerator of softmax attention.
 
@@ -179,8 +187,10 @@ def random_features(x: Tensor, projection: Tensor, kind: str = "positive", scale
     x = x.float() / hs**0.25
     projected, half_norm = x @ projection.T, x.square().sum(dim=-1, keepdim=True) / 2
     if kind == "positive":
-        exponent = projected - half_norm
-        return (exponent - exponent.amax(dim=-1, keepdim=True) * scaled).exp() / math.sqrt(m)
+        # What cancels in the quotient needs no gradient. The division by sqrt(m) happens in the exponent, before the
+        # tensor with m entries a token is made: it is the largest here, and each copy of it counts.
+        shift = projected.detach().amax(dim=-1, keepdim=True) if scaled else half_norm
+        return (projected - (shift + math.log(m) / 2)).clamp(min=LEAST_EXPONENT).exp()
     return half_norm.exp() * torch.cat([projected.sin(), projected.cos()], dim=-1) / math.sqrt(m)
 
 
@@ -188,14 +198,15 @@ def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64
     """y_t = sum over s <= t of (phi_q_t . phi_k_s) v_s, divided by the same sum without v_s.
 
     phi_q, phi_k (B, nh, T, m), v (B, nh, T, hs) -> (B, nh, T, hs). Sums over the past are kept as matrices (m, hs), one
-    a chunk of c tokens, and within a chunk products are written out: time O(T (m + c) hs), never (T, T).
+    a chunk of c tokens, and within a chunk products are written out: time O(T (m + c) hs), never (T, T). Together they
+    hold T (c + m hs / c) numbers a head, the fewest at c = sqrt(m hs): 64 for the 128 features and the course's sizes.
     """
     T = v.size(-2)
     v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # a column of ones adds up the denominator
     phi_q, phi_k, v = (_chunks(x, c) for x in (phi_q, phi_k, v))  # (B, nh, n, c, m or hs + 1)
     sums = phi_k.transpose(-2, -1) @ v  # (B, nh, n, m, hs + 1)
-    before = sums.cumsum(dim=2) - sums  # of the chunks that are finished
-    y = phi_q @ before + (phi_q @ phi_k.transpose(-2, -1)).tril() @ v  # (B, nh, n, c, hs + 1)
+    before = F.pad(sums.cumsum(dim=2)[:, :, :-1], (0, 0, 0, 0, 1, 0))  # of the chunks that are finished
+    y = phi_q @ before + (phi_q @ phi_k.transpose(-2, -1)).tril_() @ v  # (B, nh, n, c, hs + 1)
     y = y.flatten(2, 3)[:, :, :T]
     return y[..., :-1] / (y[..., -1:] + 1e-30)  # small: products of features are, where queries and keys are long
 
@@ -228,6 +239,7 @@ class PerformerAttention(CausalSelfAttention):
         self.register_buffer("directions", directions)  # (m, hs) persistent: a model is trained for its features
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
-        phi_q = random_features(q, self.directions, self.kind, scaled=True)  # (B, nh, T, m)
-        phi_k = random_features(k, self.directions, self.kind)
-        return causal_linear_attention(phi_q, phi_k, v.float()).to(v.dtype)
+        with torch.autocast(q.device.type, enabled=False):  # exponentials and long sums need float32
+            phi_q = random_features(q, self.directions, self.kind, scaled=True)  # (B, nh, T, m)
+            phi_k = random_features(k, self.directions, self.kind)
+            return causal_linear_attention(phi_q, phi_k, v.float()).to(v.dtype)

@@ -101,7 +101,7 @@ class Block(nn.Module):
         return x + self.mlp(self.ln2(x))
 
 
-def _after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
+def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
     """(M, T): how far token t lies after the last token that latent i sees; see attention.PerceiverAttention."""
     M = config.options["bottleneck_dim"]
     covered = M if config.options["latent_reach"] == "prefix" else config.block_size
@@ -126,7 +126,7 @@ class DownProjectBlock(nn.Module):
         self.mlp = _mlp(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = _after_reach(self.config, x.size(1), x.device) <= 0  # (M, T)
+        mask = after_reach(self.config, x.size(1), x.device) <= 0  # (M, T)
         latents = self.C.expand(x.size(0), -1, -1)  # (B, M, C)
         latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask)
         return latents + self.mlp(self.ln3(latents))
@@ -145,7 +145,7 @@ class UpProjectBlock(nn.Module):
         self.mlp = _mlp(config)
 
     def forward(self, latents: Tensor, x: Tensor) -> Tensor:
-        mask = (_after_reach(self.config, x.size(1), x.device) >= 0).T  # (T, M)
+        mask = (after_reach(self.config, x.size(1), x.device) >= 0).T  # (T, M)
         x = x + self.attn(self.ln1(latents), self.ln2(x), mask)
         return x + self.mlp(self.ln3(x))
 

@@ -171,6 +171,11 @@ class Trainer:
                     # Here the host waits for the device.
                     line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss_sum.item() / loss_steps}
                     line |= {"lr": lr, "grad_norm": grad_norm.item(), "tokens_per_second": tokens / seconds}
+                    if not math.isfinite(line["loss"] + line["grad_norm"]):
+                        raise ValueError(
+                            f"step {step}: the loss is {line['loss']} and the norm of the gradient {line['grad_norm']} "
+                            f"at the learning rate {lr:.1e}: nothing is written; lower the rate"
+                        )
                     self.on_log(line)
                     bar.set_postfix(epoch=epoch, loss=f"{line['loss']:.3f}", lr=f"{lr:.1e}", refresh=False)
                     loss_sum, loss_steps = torch.zeros_like(loss_sum), 0

@@ -116,6 +116,17 @@ def test_prefix_sums_equal_the_quadratic_formula(length):
     torch.testing.assert_close(causal_linear_attention(phi_q, phi_k, v), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_scaling_the_queries_features_changes_neither_the_result_nor_its_gradient():
+    q, k, v = torch.randn(3, 1, 2, 70, 8, requires_grad=True)
+    directions = random_projection(16, 8)
+    results = []
+    for scaled in (False, True):
+        y = causal_linear_attention(random_features(q, directions, scaled=scaled), random_features(k, directions), v)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (q, k, v))))
+    for plain, scaled in zip(*results, strict=True):
+        torch.testing.assert_close(plain, scaled, rtol=1e-3, atol=1e-4)
+
+
 def estimate_error(m: int) -> float:
     q, k, v = torch.randn(3, 4, 2, 30, 16, generator=torch.Generator().manual_seed(5))
     q, k = q / 2, k / 2  # the variance grows exponentially with the norms
@@ -186,3 +197,14 @@ def test_features_are_saved_with_the_parameters():
 def test_options_that_cannot_be_built_are_refused(variant, options, message):
     with pytest.raises(ValueError, match=message):
         loud(variant, **options)
+
+
+def test_performer_survives_keys_too_long_for_its_features():
+    """All features of such keys underflow: the sums that a query divides by were zero, and gradients not a number."""
+    q, k, v = (torch.randn(2, 2, 8, 16, requires_grad=True) for _ in range(3))
+    projection = random_projection(32, 16)
+    phi_q = random_features(q, projection, scaled=True)
+    y = causal_linear_attention(phi_q, random_features(40 * k, projection), v)
+    y.square().sum().backward()
+    assert y.isfinite().all() and all(x.grad.isfinite().all() for x in (q, k, v))
+    assert (y.abs() > 1e-6).all(), "still an average of values"

@@ -244,7 +244,7 @@ def test_predictions_never_replace_what_they_are_made_from(finetuned, capsys):
 
 
 def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
-    with pytest.raises(ValueError, match="the loss became nan .* lower the learning rate"):
+    with pytest.raises(ValueError, match="step 5: the loss is nan .* lower the rate"):
         run.pretrain("vanilla", "wiki.txt", "pre", pretrain_lr=1e30, **{**SIZES, "max_epochs": 5})
     assert not (folder / "pre").exists()
 
