@@ -54,7 +54,7 @@ def read_text(path: str | Path) -> str:
         raise IsADirectoryError(f"{path}: Is a directory")
     raw = Path(path).read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode().removeprefix("\ufeff")  # not "utf-8-sig", whose errors are counted from after the mark
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw.count(b"\n", 0, error.start) + 1, raw[error.start]) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
