@@ -18,6 +18,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -137,9 +138,10 @@ class RowDataset(Dataset):
     def to(self, device: torch.device | str) -> "RowDataset":
         """Make `batch` run on `device`, with the tensors that fit there. Returns itself, as nn.Module.to does."""
         self.device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0", as tensors call it
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and value.nbytes <= ON_DEVICE:
-                setattr(self, name, value.to(device))
+        with self.data.read_in_order() if isinstance(self.data, EncodedDocuments) else nullcontext():
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor) and value.nbytes <= ON_DEVICE:
+                    setattr(self, name, value.to(device))
         return self
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 import shutil
 import tempfile
 import tracemalloc
@@ -132,6 +133,19 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2**17, "ten times the documents, no more memory"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_the_system_reads_ahead_only_when_all_is_read(text):
+    def flags() -> set[str]:
+        mappings = re.split(r"\n(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+        return {flag for m in mappings if str(text.parent) in m for flag in m.split("VmFlags: ")[1].split()}
+
+    documents = open_documents(text)
+    assert "rr" in flags() and "sr" not in flags()
+    with documents.read_in_order():
+        assert "sr" in flags() and "rr" not in flags()
+    assert "rr" in flags() and "sr" not in flags()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
