@@ -140,7 +140,7 @@ class RowDataset(Dataset):
         self.device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0", as tensors call it
         with self.data.read_in_order() if isinstance(self.data, EncodedDocuments) else nullcontext():
             for name, value in vars(self).items():
-                if isinstance(value, Tensor) and value.nbytes <= ON_DEVICE:
+                if isinstance(value, Tensor) and (value.nbytes <= ON_DEVICE or self.device.type == "cpu"):
                     setattr(self, name, value.to(device))
         return self
 
