@@ -1,6 +1,7 @@
 """Properties of corpora on disk: the same as in memory, made once, never believed when they are not right."""
 
 import functools
+import json
 import random
 import re
 import shutil
@@ -8,6 +9,7 @@ import tempfile
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -217,6 +219,26 @@ def test_a_damaged_cache_is_built_anew(text, folder, name, damage):
     damage(next(folder.glob(name)))
     assert list(open_documents(text)) == DOCUMENTS
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
+
+
+@pytest.mark.parametrize("name, change", [
+    ("starts", lambda starts: starts * 0),
+    ("starts", lambda starts: starts.astype("int32")),
+    ("tokens", lambda tokens: tokens.astype("int16")),
+    ("tokens", lambda tokens: tokens[:-1]),
+])  # fmt: skip
+def test_an_array_that_is_not_what_the_record_says_is_built_anew(text, folder, name, change):
+    file = next(folder.glob(f"{name}.*.npy"))
+    before = file.read_bytes()
+    np.save(file, change(np.load(file)))
+    assert list(open_documents(text)) == DOCUMENTS and file.read_bytes() == before
+
+
+def test_a_vocabulary_out_of_order_is_built_anew(text, folder):
+    record = json.loads((folder / "corpus.json").read_bytes())
+    changed = record | {"vocabulary": record["vocabulary"][:2] + record["vocabulary"][:1:-1]}
+    (folder / "corpus.json").write_text(json.dumps(changed))
+    assert list(open_documents(text)) == DOCUMENTS
 
 
 def test_the_cache_of_another_text_is_not_believed(text, folder):
