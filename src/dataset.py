@@ -1,4 +1,4 @@
-"""Text in, batches out: the vocabulary, the two datasets of the course, and the scorer.
+"""Text in, batches out: the readers, the two datasets of the course, and the scorer.
 
 A character-level model sees a text as integers. `CharCorruptionDataset` turns one-line documents into
 span-corruption examples for pretraining; `NameDataset` turns questions with answers into examples for
@@ -16,19 +16,22 @@ This module knows no model and chooses no device. Run it to look at examples:
 
 import argparse
 import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-# Written as escapes: an editor that loses a strange character would silently change the vocabulary.
-PAD_CHAR = "\u25a1"  # white square: fills a row up to its length, carries no loss
-MASK_CHAR = "\u2047"  # double question mark: stands for a masked span, and opens and closes an answer
-PAD, MASK = 0, 1  # their token ids
+from corpus_file import EncodedDocuments, not_utf8, open_documents
+from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, encode_rows, make_vocabulary, refuse_reserved
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+
+IN_MEMORY = 64 * 2**20  # bytes up to which a corpus is simply loaded, and leaves no cache behind
+ON_DEVICE = 4 * 2**30  # bytes up to which a tensor moves to the device: beside a model on a GPU of 16 GB
 
 MIN_TRUNCATED_LENGTH = 4  # shortest prefix that span corruption keeps, in characters
 MAX_TRUNCATED_SHARE = 7 / 8  # longest prefix, as a share of block_size: the rest is room for the masks
@@ -52,17 +55,20 @@ def read_text(path: str | Path) -> str:
         raise IsADirectoryError(f"{path}: Is a directory")
     raw = Path(path).read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode().removeprefix("\ufeff")  # not "utf-8-sig", whose errors are counted from after the mark
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x})") from None
+        raise not_utf8(path, raw.count(b"\n", 0, error.start) + 1, raw[error.start]) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_corpus(path: str | Path) -> str:
+def read_corpus(path: str | Path, in_memory: int = IN_MEMORY) -> str | EncodedDocuments:
     """The documents of a corpus, one a line, as one text without blank lines; it ends in a newline if the file does
     or not, so that the vocabulary is the same. ValueError if there is no document.
+
+    A file of more than `in_memory` bytes is not loaded: its documents come as token ids on disk (corpus_file.py).
     """
+    if Path(path).stat().st_size > in_memory:
+        return open_documents(path)
     documents = [line for line in read_text(path).split("\n") if line.strip()]
     if not documents:
         raise ValueError(f"{path}: the corpus is empty: no documents")
@@ -99,10 +105,6 @@ def read_places(path: str | Path) -> list[tuple[str, str | None]]:
     return parse_places(read_text(path), path)
 
 
-def _show(char: str) -> str:
-    return f"{char!r} (U+{ord(char):04X})"
-
-
 # ---------------------------------------------------------------------------------------------------- the datasets
 
 
@@ -112,6 +114,7 @@ class RowDataset(Dataset):
     tokens: (sum of lengths,) in the smallest integer type that holds the vocabulary, so that a corpus of any size
             costs one or two bytes a character
     starts: (rows + 1,) row i is tokens[starts[i]:starts[i + 1]]
+    device: where `batch` runs and puts its results; tokens and starts are there too, unless they are too large for it
 
     Raises ValueError for a character without a token; `where` precedes the row's number in it ("file, question").
     """
@@ -119,34 +122,26 @@ class RowDataset(Dataset):
     PAD_CHAR, MASK_CHAR = PAD_CHAR, MASK_CHAR
 
     def __init__(
-        self, rows: list[str], stoi: dict[str, int], itos: dict[int, str], block_size: int, where: str
+        self, rows: Sequence[str], stoi: dict[str, int], itos: dict[int, str], block_size: int, where: str
     ):
         self.stoi, self.itos, self.block_size = stoi, itos, block_size
         self.vocab_size = len(stoi)
         self.data = rows
-        starts = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in rows], out=starts[1:])
-        tokens = encode("".join(rows), stoi)
-        if len(unknown := np.flatnonzero(tokens < 0)):
-            row = int(np.searchsorted(starts, unknown[0], side="right")) - 1
-            char = rows[row][unknown[0] - starts[row]]
-            raise ValueError(
-                f"{where} {row + 1}: the character {_show(char)} does not occur in the pretraining corpus, "
-                "so the model has no token for it"
-            )
-        smallest = np.uint8 if self.vocab_size <= 256 else np.int16 if self.vocab_size <= 2**15 else np.int32
-        self.tokens = torch.from_numpy(tokens.astype(smallest))
-        self.starts = torch.from_numpy(starts)
-
-    @property
-    def device(self) -> torch.device:
-        return self.tokens.device
+        encoded = isinstance(rows, EncodedDocuments)
+        tokens, starts = (rows.tokens, rows.starts) if encoded else encode_rows(rows, stoi, where)
+        with warnings.catch_warnings():
+            # Of arrays that cannot be written to, as those mapped from a file: nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self.tokens, self.starts = torch.from_numpy(tokens), torch.from_numpy(starts)
+        self.device = self.tokens.device
 
     def to(self, device: torch.device | str) -> "RowDataset":
-        """Move the token tensors, so that `batch` runs on `device`. Returns itself, as nn.Module.to does."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
+        """Make `batch` run on `device`, with the tensors that fit there. Returns itself, as nn.Module.to does."""
+        self.device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0", as tensors call it
+        with self.data.read_in_order() if isinstance(self.data, EncodedDocuments) else nullcontext():
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor) and (value.nbytes <= ON_DEVICE or self.device.type == "cpu"):
+                    setattr(self, name, value.to(device))
         return self
 
     def __len__(self) -> int:
@@ -160,20 +155,20 @@ class RowDataset(Dataset):
         return x[0], y[0]
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y), each (B, block_size) int64, for the rows `indices` (B,), on the device of the tokens."""
+        """(x, y), each (B, block_size) int64, for the rows `indices` (B,), on the device of the dataset."""
         raise NotImplementedError
+
+    def _take(self, values: Tensor, at: Tensor) -> Tensor:
+        """values[at] on the device of the dataset. From values on the host only what is asked for moves there."""
+        return values[at.to(values.device)].to(self.device)
+
+    def _lengths(self, indices: Tensor) -> Tensor:
+        return self._take(self.starts, indices + 1) - self._take(self.starts, indices)  # (B,)
 
     def _gather(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """tokens[row i][offsets[i, j]] as (B, S) int64; offsets outside the row read some other token."""
-        flat = self.starts[indices, None] + offsets  # (B, S)
-        return self.tokens[flat.clamp_(0, len(self.tokens) - 1)].long()  # (B, S)
-
-
-def encode(text: str, stoi: dict[str, int]) -> np.ndarray:
-    """Token ids of every character of `text`, (len(text),) int32; -1 where the vocabulary lacks the character."""
-    table = np.full(sys.maxunicode + 1, -1, dtype=np.int32)
-    table[[ord(char) for char in stoi]] = list(stoi.values())
-    return table[np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)]
+        flat = self._take(self.starts, indices)[:, None] + offsets  # (B, S)
+        return self._take(self.tokens, flat.clamp_(0, len(self.tokens) - 1)).long()  # (B, S)
 
 
 class CharCorruptionDataset(RowDataset):
@@ -191,7 +186,7 @@ class CharCorruptionDataset(RowDataset):
          character. PAD targets carry no loss.
 
     vocabulary: PAD = 0, MASK = 1, then the sorted distinct characters of `text`, the newline among them.
-    text:       documents, one a line; blank lines are no documents
+    text:       documents, one a line; blank lines are no documents. Or what `read_corpus` makes of a large file.
     min_length: lower end of the draw in step 1. Raising it to the upper end keeps as much as the block holds.
 
     source:     names the text in errors
@@ -202,19 +197,22 @@ class CharCorruptionDataset(RowDataset):
 
     def __init__(
         self,
-        text: str,
+        text: str | EncodedDocuments,
         block_size: int,
         *,
         third_mask: bool = False,
         min_length: int = MIN_TRUNCATED_LENGTH,
         source: str | Path = "the corpus",
     ):
-        documents = [line for line in text.split("\n") if line.strip()]
-        if not documents:
-            raise ValueError(f"{source}: the corpus is empty: no documents")
-        for row, document in enumerate(documents, 1):
-            _refuse_reserved(document, f"{source}, document {row}")
-        stoi = {char: i for i, char in enumerate([PAD_CHAR, MASK_CHAR, *sorted(set(text))])}
+        if isinstance(text, EncodedDocuments):
+            documents, vocabulary = text, text.vocabulary
+        else:
+            documents, vocabulary = [line for line in text.split("\n") if line.strip()], make_vocabulary(text)
+            if not documents:
+                raise ValueError(f"{source}: the corpus is empty: no documents")
+            for row, document in enumerate(documents, 1):
+                refuse_reserved(document, f"{source}, document {row}")
+        stoi = {char: i for i, char in enumerate(vocabulary)}
         self.max_length = int(block_size * MAX_TRUNCATED_SHARE)
         self.min_length = min_length
         self.third_mask = third_mask
@@ -223,11 +221,11 @@ class CharCorruptionDataset(RowDataset):
                 f"block_size {block_size} is too small for prefixes of {min_length} to {self.max_length} characters "
                 f"and {2 + third_mask} masks"
             )
-        super().__init__(documents, stoi, {i: char for char, i in stoi.items()}, block_size, f"{source}, document")
+        super().__init__(documents, stoi, dict(enumerate(vocabulary)), block_size, f"{source}, document")
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draws = torch.rand(4, len(indices), generator=generator, device=self.device)  # (4, B), each in [0, 1)
-        length = self.starts[indices + 1] - self.starts[indices]  # (B,)
+        length = self._lengths(indices)  # (B,)
         kept = torch.minimum(length, self.min_length + _below(draws[0], self.max_length - self.min_length + 1))
         # Uniform on [1, kept/2 - 1] has mean kept/4; rounding up or down at random keeps that mean for odd lengths.
         span = (1 + draws[1] * (kept / 2 - 2) + draws[2]).long()
@@ -280,16 +278,16 @@ class NameDataset(RowDataset):
                 raise ValueError(f"{where} {row}: no tab and no place: training needs the answers")
             if (size := len(question) + len(place) + 2) > block_size + 1:
                 raise ValueError(f"{where} {row}: {size} characters with masks, the block holds {block_size + 1}")
-            _refuse_reserved(question + place, f"{where} {row}")
+            refuse_reserved(question + place, f"{where} {row}")
         rows = [f"{question}{MASK_CHAR}{place}{MASK_CHAR}" for question, place in pairs]
         super().__init__(rows, pretraining_dataset.stoi, pretraining_dataset.itos, block_size, where)
         self.question_length = torch.tensor([len(question) for question, _ in pairs])  # (rows,)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         place = torch.arange(self.block_size + 1, device=self.device)  # (S,)
-        length = (self.starts[indices + 1] - self.starts[indices])[:, None]  # (B, 1)
+        length = self._lengths(indices)[:, None]  # (B, 1)
         string = self._gather(indices, place).masked_fill(place >= length, PAD)  # (B, S)
-        asked = place < self.question_length[indices, None]  # (B, S)
+        asked = place < self._take(self.question_length, indices)[:, None]  # (B, S)
         return string[:, :-1], string.masked_fill(asked, PAD)[:, 1:]  # (B, T) each
 
 
@@ -337,18 +335,12 @@ def encode_questions(questions: list[str], stoi: dict[str, int], block_size: int
                 f"{where} {row}: a question of {len(question)} characters leaves no room for an answer "
                 f"in a block of {block_size}"
             )
-        _refuse_reserved(question, f"{where} {row}")
+        refuse_reserved(question, f"{where} {row}")
     rows = RowDataset([question + MASK_CHAR for question in questions], stoi, {}, block_size, where)
     lengths = rows.starts.diff()  # (B,)
     place = torch.arange(int(lengths.max()))  # (T,)
     ids = rows._gather(torch.arange(len(rows)), place).masked_fill(place >= lengths[:, None], PAD)  # (B, T)
     return ids, lengths
-
-
-def _refuse_reserved(text: str, where: str) -> None:
-    for reserved in (PAD_CHAR, MASK_CHAR):
-        if reserved in text:
-            raise ValueError(f"{where}: contains {_show(reserved)}, which is reserved")
 
 
 def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[int, int]:

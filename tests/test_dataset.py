@@ -1,6 +1,7 @@
 """Properties of the readers, of span corruption, of the question rows and of the scorer."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -272,9 +273,10 @@ def test_only_newlines_separate_documents(tmp_path):
 def test_text_in_another_encoding_is_an_error_with_its_line(tmp_path):
     """Mistake 6: `open()` without an encoding reads this as something else on half of all machines."""
     path = tmp_path / "latin.txt"
-    path.write_bytes("Bo. B\nÅsa. A\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="latin.txt, line 2: not UTF-8"):
-        read_text(path)
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + "Bo. B\nÅsa. A\n".encode("latin-1"))
+        with pytest.raises(ValueError, match=r"latin.txt, line 2: not UTF-8 text \(byte 0xc5\)"):
+            read_text(path)
 
 
 def test_reading_does_not_depend_on_the_locale(tmp_path, monkeypatch):
@@ -296,8 +298,9 @@ def test_an_empty_file_is_an_error(tmp_path):
 def test_the_special_characters_are_written_as_escapes():
     """Mistake 6: typed as literals they are lost by an editor and nothing fails."""
     assert (PAD_CHAR, MASK_CHAR) == ("\u25a1", "\u2047")
-    source = read_text(dataset.__file__)
-    assert PAD_CHAR not in source and MASK_CHAR not in source
+    for path in Path(dataset.__file__).parent.glob("*.py"):
+        source = read_text(path)
+        assert PAD_CHAR not in source and MASK_CHAR not in source, path
 
 
 @pytest.mark.parametrize("reserved", [PAD_CHAR, MASK_CHAR])

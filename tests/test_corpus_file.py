@@ -1,0 +1,315 @@
+"""Properties of corpora on disk: the same as in memory, made once, never believed when they are not right."""
+
+import functools
+import json
+import random
+import re
+import shutil
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import corpus_file
+import dataset
+import run
+from corpus_file import open_documents
+from dataset import MASK_CHAR, PAD_CHAR, CharCorruptionDataset, read_corpus
+
+BLOCK_SIZE = 64
+TEXT = "Åsa. A\r\n\r\n \t\u2028\nBo. B\rCy. C"
+DOCUMENTS = ["Åsa. A", "Bo. B", "Cy. C"]
+
+
+@pytest.fixture
+def text(tmp_path) -> Path:
+    (tmp_path / "text.txt").write_bytes(TEXT.encode())
+    return tmp_path / "text.txt"
+
+
+@pytest.fixture
+def folder(text) -> Path:
+    """The cache of `text`, made."""
+    assert list(open_documents(text)) == DOCUMENTS
+    return text.with_name(".text.txt.tokens")
+
+
+def outcome(path: Path, in_memory: int):
+    """All that training can see of a corpus, or the error it gives."""
+    try:
+        corpus = CharCorruptionDataset(read_corpus(path, in_memory), BLOCK_SIZE, source=path)
+    except ValueError as error:
+        return str(error)
+    batch = corpus.batch(torch.arange(len(corpus)), torch.Generator().manual_seed(1))
+    tensors = [(value.dtype, value.tolist()) for value in (corpus.tokens, corpus.starts, *batch)]
+    return tensors, list(corpus.data), corpus.stoi, corpus.itos, corpus.vocab_size
+
+
+def refuse(*_):
+    raise AssertionError("the text is read again")
+
+
+# ------------------------------------------------------------------------------------------- the same as in memory
+
+
+WHITESPACE = ["\n", "\r", "\r\n", " ", "\t", "\x0b", "\x1c", "\x85", "\u2028", "\ufeff"]
+LETTERS = ["a", "é", "字", "😀", "Bo. B", PAD_CHAR, MASK_CHAR]
+texts = st.lists(st.sampled_from(WHITESPACE) | st.sampled_from(LETTERS), max_size=30).map("".join)
+
+
+@given(st.booleans(), texts, st.none() | st.integers(0, 60), st.integers(1, 20))
+@settings(max_examples=200, deadline=None)
+def test_a_corpus_on_disk_is_the_corpus_in_memory(byte_order_mark, text, broken_at, piece):
+    raw = b"\xef\xbb\xbf" * byte_order_mark + text.encode()
+    if broken_at is not None and PAD_CHAR not in text and MASK_CHAR not in text:  # one mistake at a time
+        raw = raw[:broken_at] + b"\xff" + raw[broken_at:]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus_file, "PIECE", piece)
+        path = Path(folder, "text.txt")
+        path.write_bytes(raw)
+        assert outcome(path, in_memory=0) == outcome(path, in_memory=1000)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r", "\r\n"])
+def test_characters_and_line_ends_across_the_borders_of_reading(tmp_path, newline, monkeypatch):
+    monkeypatch.setattr(corpus_file, "PIECE", 5000)
+    chance = random.Random(0)
+    lines = ["".join(chance.choices("ab é字😀", k=chance.randrange(60))) for _ in range(3000)]
+    path = tmp_path / "text.txt"
+    path.write_bytes(newline.join(lines).encode())
+    assert outcome(path, in_memory=0) == outcome(path, in_memory=10**6)
+
+
+def test_a_vocabulary_of_more_than_a_byte(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(map(chr, range(0x4E00, 0x4E00 + 1000))), encoding="utf-8")
+    assert CharCorruptionDataset(read_corpus(path, 0), BLOCK_SIZE).tokens.dtype == torch.int16
+    assert outcome(path, in_memory=0) == outcome(path, in_memory=10**6)
+
+
+def test_training_from_disk_gives_the_same_parameters(tmp_path, corpus_text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("wiki.txt").write_text(corpus_text, encoding="utf-8")
+    train = functools.partial(
+        run.pretrain, "vanilla", "wiki.txt", max_epochs=2, device="cpu",
+        n_layer=1, n_head=2, n_embd=16, block_size=BLOCK_SIZE,
+    )  # fmt: skip
+    train("memory.params")
+    monkeypatch.setattr(run.data, "read_corpus", functools.partial(read_corpus, in_memory=0))
+    train("disk.params")
+    assert Path(".wiki.txt.tokens").is_dir()
+    memory, disk = (torch.load(f"{name}.params") for name in ("memory", "disk"))
+    assert all(torch.equal(memory[name], disk[name]) for name in memory)
+
+
+def test_small_corpora_leave_nothing_behind(text):
+    assert isinstance(read_corpus(text), str)
+    assert [path.name for path in text.parent.iterdir()] == ["text.txt"]
+
+
+def test_documents_are_a_sequence_of_strings(text):
+    documents = open_documents(text)
+    assert len(documents) == 3 and documents[-1] == documents[2] == "Cy. C" and documents[1:] == DOCUMENTS[1:]
+    assert "Bo. B" in documents and documents.index("Cy. C") == 2
+    for outside in (3, -4):
+        with pytest.raises(IndexError, match=f"document {outside} of a corpus of 3"):
+            documents[outside]
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
+    """tests/corpus_size.py measures the same on texts of gigabytes."""
+    monkeypatch.setattr(corpus_file, "PIECE", 2**14)
+    peaks = []
+    for size in (20, 200):
+        path = tmp_path / f"{size}.txt"
+        path.write_text("".join(f"Person {i}. Born in Oslo .\n" for i in range(size * 1000)), encoding="utf-8")
+        tracemalloc.start()
+        corpus = CharCorruptionDataset(read_corpus(path, 0), BLOCK_SIZE)
+        corpus.batch(torch.arange(len(corpus) - 8, len(corpus)))
+        assert corpus.data[-1] == f"Person {size * 1000 - 1}. Born in Oslo ."
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2**17, "ten times the documents, no more memory"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_the_system_reads_ahead_only_when_all_is_read(text):
+    def flags() -> set[str]:
+        mappings = re.split(r"\n(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+        return {flag for m in mappings if str(text.parent) in m for flag in m.split("VmFlags: ")[1].split()}
+
+    documents = open_documents(text)
+    assert "rr" in flags() and "sr" not in flags()
+    with documents.read_in_order():
+        assert "sr" in flags() and "rr" not in flags()
+    assert "rr" in flags() and "sr" not in flags()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("limit", [0, 100])  # bytes: everything stays on the host, or all but the starts
+def test_what_stays_on_the_host_gives_the_same_batches(corpus, questions, monkeypatch, limit):
+    for rows in (corpus, questions):
+        indices = torch.arange(len(rows), device="cuda")
+        batches = []
+        for on_device in (10**9, limit):
+            monkeypatch.setattr(dataset, "ON_DEVICE", on_device)
+            rows.to("cpu").to("cuda")
+            assert [t.is_cuda for t in (rows.tokens, rows.starts)] == [
+                t.nbytes <= on_device for t in (rows.tokens, rows.starts)
+            ]
+            batches.append(rows.batch(indices, torch.Generator("cuda").manual_seed(1)))
+        assert all(torch.equal(a, b) and a.is_cuda for a, b in zip(*batches, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ the cache
+
+
+def test_opening_again_reads_nothing_of_the_text(text, folder, monkeypatch):
+    monkeypatch.setattr(corpus_file, "_read_pieces", refuse)
+    monkeypatch.setattr(corpus_file, "_sha256", refuse)
+    assert list(open_documents(text)) == DOCUMENTS
+
+
+def test_a_text_that_was_only_touched_keeps_its_tokens(text, folder, monkeypatch):
+    text.write_bytes(TEXT.encode())
+    monkeypatch.setattr(corpus_file, "_read_pieces", refuse)
+    assert list(open_documents(text)) == DOCUMENTS
+    monkeypatch.setattr(corpus_file, "_sha256", refuse)
+    assert list(open_documents(text)) == DOCUMENTS, "and it is hashed once"
+
+
+def test_a_changed_text_gets_new_tokens_and_loses_the_old(text, folder):
+    before = {path.name for path in folder.glob("*.npy")}
+    text.write_text("Dag. D\nEve. E\n")
+    assert list(open_documents(text)) == ["Dag. D", "Eve. E"]
+    after = {path.name for path in folder.glob("*.npy")}
+    assert len(before) == len(after) == 2 and not before & after
+
+
+def damage_by_cutting(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-2])
+
+
+def damage_by_emptying(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def damage_by_replacing(file: Path) -> None:
+    file.write_bytes(b'[{"format": 1}]')
+
+
+def damage_by_taking_anothers(file: Path) -> None:
+    """The file of the same name, or of the same kind, from the cache of another text."""
+    other = file.parent.parent / "other.txt"
+    other.write_text("Dag. D\n")
+    open_documents(other)
+    shutil.copy(next(other.with_name(".other.txt.tokens").glob(file.name.split(".")[0] + ".*")), file)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, damage_by_cutting, damage_by_emptying, damage_by_replacing,
+                                    damage_by_taking_anothers])  # fmt: skip
+@pytest.mark.parametrize("name", ["corpus.json", "tokens.*.npy", "starts.*.npy"])
+def test_a_damaged_cache_is_built_anew(text, folder, name, damage):
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    damage(next(folder.glob(name)))
+    assert list(open_documents(text)) == DOCUMENTS
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
+
+
+@pytest.mark.parametrize("name, change", [
+    ("starts", lambda starts: starts * 0),
+    ("starts", lambda starts: starts.astype("int32")),
+    ("tokens", lambda tokens: tokens.astype("int16")),
+    ("tokens", lambda tokens: tokens[:-1]),
+])  # fmt: skip
+def test_an_array_that_is_not_what_the_record_says_is_built_anew(text, folder, name, change):
+    file = next(folder.glob(f"{name}.*.npy"))
+    before = file.read_bytes()
+    np.save(file, change(np.load(file)))
+    assert list(open_documents(text)) == DOCUMENTS and file.read_bytes() == before
+
+
+def test_a_vocabulary_out_of_order_is_built_anew(text, folder):
+    record = json.loads((folder / "corpus.json").read_bytes())
+    changed = record | {"vocabulary": record["vocabulary"][:2] + record["vocabulary"][:1:-1]}
+    (folder / "corpus.json").write_text(json.dumps(changed))
+    assert list(open_documents(text)) == DOCUMENTS
+
+
+def test_the_cache_of_another_text_is_not_believed(text, folder):
+    other = text.with_name("other.txt")
+    other.write_text("Dag. D\n")
+    shutil.copytree(folder, other.with_name(".other.txt.tokens"))
+    assert list(open_documents(other)) == ["Dag. D"]
+
+
+def test_a_copy_of_text_and_cache_is_believed(text, folder, monkeypatch):
+    copy = text.with_name("copy.txt")
+    shutil.copy(text, copy)
+    shutil.copytree(folder, copy.with_name(".copy.txt.tokens"))
+    monkeypatch.setattr(corpus_file, "_read_pieces", refuse)
+    assert list(open_documents(copy)) == DOCUMENTS
+
+
+def test_where_nothing_can_be_written_the_tokens_are_temporary(text, monkeypatch, capsys):
+    text.with_name(".text.txt.tokens").write_text("in the way of the folder")
+    temporary = text.with_name("temporary")
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    documents = open_documents(text)
+    assert list(documents) == DOCUMENTS
+    message = capsys.readouterr().err
+    assert str(temporary) in message and "for this run only" in message
+    assert not list(temporary.iterdir()), "even if the process is killed now"
+
+
+def test_an_interrupted_build_leaves_nothing_half_done(text, monkeypatch):
+    def interrupted(token_file, *_):
+        token_file.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(corpus_file, "_write_arrays", interrupted)
+        open_documents(text)
+    assert not list(text.with_name(".text.txt.tokens").iterdir())
+    assert list(open_documents(text)) == DOCUMENTS
+
+
+def test_a_full_disk_is_an_error_that_says_so(text, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corpus_file, "_write_arrays", full)
+    with pytest.raises(OSError, match=r"text.txt.tokens: cannot hold the tokens of .*text.txt, 48 bytes: No space"):
+        open_documents(text)
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(text, monkeypatch):
+    write_arrays = corpus_file._write_arrays
+
+    def while_changing(token_file, start_file, path, record):
+        with open(path, "a") as file:
+            file.write("\nunseen!")
+        write_arrays(token_file, start_file, path, record)
+
+    monkeypatch.setattr(corpus_file, "_write_arrays", while_changing)
+    with pytest.raises(ValueError, match="text.txt: was changed while it was read"):
+        open_documents(text)
+    assert not list(text.with_name(".text.txt.tokens").iterdir())
+
+
+@pytest.mark.parametrize("raw, message", [
+    (b"Bo. B\n\xc5sa. A\n", "text.txt, line 2: not UTF-8 text"),
+    (f"fine\n\nnot{PAD_CHAR}fine\n".encode(), "text.txt, document 2: contains .* reserved"),
+    (b"\n \r\n", "text.txt: the corpus is empty"),
+])  # fmt: skip
+def test_a_text_that_is_no_corpus_leaves_no_cache(text, raw, message):
+    text.write_bytes(raw)
+    with pytest.raises(ValueError, match=message):
+        read_corpus(text, in_memory=0)
+    assert [path.name for path in text.parent.iterdir()] == ["text.txt"]
