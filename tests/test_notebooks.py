@@ -180,7 +180,7 @@ def test_rotary_scores_depend_on_the_distance_only(exploration):
 @pytest.fixture(scope="module")
 def efficient() -> dict:
     names = """random_errors whole_errors far_errors vanilla_loss near_only_loss summaries_loss reached
-    encoder_pairs_in_two angles exact measured predicted negative""".split()
+    encoder_pairs_in_two layers_needed angles exact measured predicted negative""".split()
     wanted = {name: name for name in names}
     for name in ("error_by_count", "error_by_scale"):
         wanted[name] = f"{{' '.join(method): errors for method, errors in {name}.items()}}"
@@ -210,6 +210,8 @@ def test_a_window_reaches_a_block_a_layer_and_random_blocks_multiply(efficient):
     assert random[4] > 0.9 and both[4] > 0.9 and window[4] < 0.5
     assert max(f - w for f, w in zip(first, window, strict=True)) < 0.1, "nothing passes through the first block"
     assert efficient["encoder_pairs_in_two"] == 1
+    needed = list(efficient["layers_needed"].values())  # for 8, 16, 32 and 64 blocks; a window alone needs some 40
+    assert needed == sorted(needed) and needed[2] <= 6 and needed[3] <= 10
 
 
 def test_more_features_estimate_better_and_orthogonal_ones_are_the_better(efficient):
@@ -257,6 +259,10 @@ def test_efficient_attention_saved_what_its_text_says_of_the_trained_model():
     assert vanilla + 0.3 < averages[2] < averages[0] < nothing
     smallest, largest, median = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+), median ([\d.]+)", text).groups())
     assert 0.6 < smallest < largest < 1.5 and 0.75 < median
+    performer = float(re.search(r"features instead of softmax: ([\d.]+)", text)[1])
+    assert performer > vanilla + 0.5
+    near = [float(share) for share in re.search(r"easiest first\n +([\d. ]+)\n", text)[1].split()]
+    assert min(near[-3:]) > 2 * max(near[:6]), "the hardest heads look at what is near"
 
 
 # -------------------------------------------------------------------------------------- all of them, as committed
@@ -297,6 +303,19 @@ def test_every_figure_is_followed_by_what_to_see(name):
     for i, cell in enumerate(cells):
         if has_figure(cell):
             assert cells[i + 1].source.startswith("**What to see.**"), f"the figure of cell {i}"
+
+
+def test_the_answers_point_to_sections_that_exist():
+    text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((\S+?)\)", text):
+        assert (ROOT / "docs" / link).is_file(), link
+    pointers = re.findall(r"\*Seen in:\s(exploration|efficient),\s([\d\sand]+)\.\*", text)
+    assert len(pointers) == text.count("*Seen in:") >= 9
+    notebooks = {"exploration": "attention_exploration", "efficient": "efficient_attention"}
+    headings = {short: "\n".join(cell.source for cell in load(name).cells) for short, name in notebooks.items()}
+    for short, sections in pointers:
+        for section in re.findall(r"\d+", sections):
+            assert f"\n## {section}. " in headings[short], (short, section)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
