@@ -101,9 +101,11 @@ def bigbird_pattern(n: int, window: int, n_global: int, n_random: int, seed: int
 class BigBirdAttention(CausalSelfAttention):
     """Sparse attention in blocks: a window of neighbours, the first blocks for everybody, and a few at random.
 
-    The window sees what is near, the global blocks connect any two tokens within two steps, and random blocks make
-    the graph's diameter grow like log T: several layers reach what one does not. Only the blocks of the pattern are
-    computed: time and memory O(T K c) for K blocks of c tokens each. With a window over everything it is vanilla.
+    The window sees what is near, and random blocks shorten the way to the rest: several layers reach what one does
+    not. Two promises of the paper need edges in both directions and are weaker here. Global blocks can be read by
+    everybody but see nothing later, so no way between other tokens leads through them; and random edges lead only
+    back, so the layers that reach all of the past are few but grow faster than log T. Only the blocks of the pattern
+    are computed: time and memory O(T K c) for K blocks of c tokens each. With a window over everything it is vanilla.
     Source: Zaheer et al. (arXiv 2007.14062), section 2, without the edges that lead ahead.
     """
 

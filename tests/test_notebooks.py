@@ -1,11 +1,14 @@
-"""The notebook runs from top to bottom, and the copy that is committed shows clean outputs.
+"""The notebooks run from top to bottom and show what they say, and the committed copies have clean outputs.
 
-    python tests/test_notebooks.py      execute the notebook at full length (minutes) and save it with its outputs
+    python tests/test_notebooks.py [NAME ...]     execute all notebooks, or these, at full length (minutes) and save
+                                                  them with their outputs
 """
 
 import base64
 import json
+import math
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -13,33 +16,51 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK = ROOT / "mingpt-demo" / "play_char.ipynb"
+FOLDER = ROOT / "mingpt-demo"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5}
 
 # Folders in which machines keep homes, checkouts and interpreters: nothing that a notebook should show.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|media|opt|usr|var|private)/|[A-Za-z]:\\\\?\w")
 
 
-def load() -> nbformat.NotebookNode:
-    return nbformat.read(NOTEBOOK, as_version=4)
+def load(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def settings(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    (cell,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
-    return cell
-
-
-def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 120) -> None:
+def execute(notebook: nbformat.NotebookNode, folder: Path = FOLDER, timeout: int = 120) -> None:
     """Run all cells in place with a fresh kernel that starts in `folder`. Raises at the first cell that fails."""
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=resources).execute()
 
 
+def results(name: str, wanted: dict[str, str], steps: int | None = None) -> dict:
+    """What the expressions `wanted` come to at the end of the notebook, with its STEPS set to `steps`."""
+    notebook = load(name)
+    if steps is not None:
+        (cell,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
+        cell.source, found = re.subn(r"(?m)^STEPS = \d+", f"STEPS = {steps}", cell.source)
+        assert found == 1, "the settings should have exactly one line STEPS = ..."
+    table = ", ".join(f"{key!r}: {expression}" for key, expression in wanted.items())
+    show = f"import json\nprint(json.dumps({{{table}}}, default=lambda tensor: tensor.tolist()))"
+    notebook.cells.append(nbformat.v4.new_code_cell(show))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # models this small lose more to waiting for threads than they gain
+        execute(notebook)
+    assert len(images(notebook)) == FIGURES[name]
+    return json.loads(printed(notebook.cells[-1]))
+
+
 def printed(cell: nbformat.NotebookNode) -> str:
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def has_figure(cell: nbformat.NotebookNode) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
 
 
 def images(notebook: nbformat.NotebookNode) -> list[bytes]:
@@ -47,26 +68,12 @@ def images(notebook: nbformat.NotebookNode) -> list[bytes]:
     return [base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {})]
 
 
-# ------------------------------------------------------------------------------------------------------- running it
+# ------------------------------------------------------------------------------------------------------- play_char
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """So small a model gains little from more threads, and on a busy machine they wait for each other."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def test_it_runs_to_its_end_and_learns(one_thread):
-    notebook = load()
-    cell = settings(notebook)
-    cell.source, found = re.subn(r"(?m)^STEPS = \d+", "STEPS = 60", cell.source)
-    assert found == 1, "the settings should have exactly one line STEPS = ..."
-    names = "dict(curve=curve, train=train_loss, held_out=held_out_loss, samples=samples, nothing=know_nothing)"
-    notebook.cells.append(nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({names}))"))
-
-    execute(notebook, NOTEBOOK.parent)
-
-    result = json.loads(printed(notebook.cells[-1]))
+def test_play_char_runs_to_its_end_and_learns():
+    names = dict(curve="curve", train="train_loss", held_out="held_out_loss", samples="samples", nothing="know_nothing")
+    result = results("play_char", names, steps=60)
     steps, losses = zip(*result["curve"], strict=True)
     assert steps == tuple(range(61)), "a loss for every step, the untrained model's first"
     assert losses[0] == pytest.approx(result["nothing"], abs=0.2), "an untrained model starts near ln V"
@@ -75,40 +82,245 @@ def test_it_runs_to_its_end_and_learns(one_thread):
     assert list(result["samples"]) == ["0.5", "0.8", "1.1"]
     assert all(len(sample) > 200 for sample in result["samples"].values())
     assert len(set(result["samples"].values())) == 3, "the temperature makes a difference"
-    assert len(images(notebook)) == 1
 
 
-def test_it_finds_the_repository_from_its_root(one_thread):
-    notebook = load()
-    last = next(i for i, cell in enumerate(notebook.cells) if "GPTConfig(" in cell.source)
-    notebook.cells = notebook.cells[: last + 1]
-    execute(notebook, ROOT)
-    assert "parameters" in printed(notebook.cells[-1])
-
-
-# -------------------------------------------------------------------------------------------- what is committed
-
-
-def test_saved_outputs_are_complete():
-    notebook = load()
-    cells = code_cells(notebook)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run from a fresh kernel, once"
-    assert len(images(notebook)) == 1
+def test_play_char_saved_all_its_samples():
+    cells = code_cells(load("play_char"))
     for temperature in ("0.5", "0.8", "1.1"):
         assert f"temperature {temperature}" in printed(cells[-1])
     assert "held-out" in "".join(map(printed, cells))
 
 
-def test_saved_outputs_are_clean_and_small():
-    notebook = load()
+# ------------------------------------------------------------------------------------------- attention_exploration
+
+
+@pytest.fixture(scope="module")
+def exploration() -> dict:
+    names = """copy_weights leads average_weights average_error betas part_a part_b near_half below_zero gamma
+    identity_y identity_weights built_y built_weights helped_y permutation_error last_token_error changes
+    position_gaps added_spread rotary_spread rotary_scores""".split()
+    return results("attention_exploration", {name: name for name in names})
+
+
+def mean_and_deviation(numbers: list[float]) -> tuple[float, float]:
+    mean = sum(numbers) / len(numbers)
+    return mean, math.sqrt(sum((number - mean) ** 2 for number in numbers) / len(numbers))
+
+
+def test_copying_takes_the_lead_that_the_formula_says(exploration):
+    for n, weights in exploration["copy_weights"].items():
+        expected = [1 / (1 + (int(n) - 1) * math.exp(-lead)) for lead in exploration["leads"]]
+        assert weights == pytest.approx(expected, abs=1e-4)
+        assert weights[0] == pytest.approx(1 / int(n), abs=1e-4) and weights[-1] > 0.999
+
+
+def test_the_sum_of_two_keys_reads_the_average_of_their_values(exploration):
+    for beta, weights in zip(exploration["betas"], exploration["average_weights"], strict=True):
+        expected = 1 / (2 + 14 * math.exp(-beta / 8))
+        assert weights[2] == pytest.approx(expected, abs=1e-4) and weights[9] == pytest.approx(expected, abs=1e-4)
+    assert exploration["average_error"] < 1e-3
+
+
+def test_one_head_stands_a_little_noise_and_no_varying_length(exploration):
+    mean, deviation = mean_and_deviation(exploration["part_a"]["one head, a little noise"])
+    assert mean == pytest.approx(0.5, abs=0.01) and deviation < 0.05
+    mean, deviation = mean_and_deviation(exploration["part_a"]["one head, length varies"])
+    assert mean == pytest.approx(0.5, abs=0.05) and deviation > 0.4, "it is nearly 0 or nearly 1"
+    assert exploration["near_half"]["one head, length varies"] < 0.05
+
+
+def test_two_heads_give_the_average_unless_a_key_points_the_wrong_way(exploration):
+    two = exploration["part_a"]["two heads, length varies"]
+    assert exploration["near_half"]["two heads, length varies"] > 0.85
+    assert mean_and_deviation(exploration["part_b"]["two heads, length varies"])[1] < 0.03 < 0.1
+    wrong = [part for part, gamma in zip(two, exploration["gamma"], strict=True) if gamma < 0]
+    right = [part for part, gamma in zip(two, exploration["gamma"], strict=True) if gamma > 0.5]
+    assert max(wrong) < 0.1 and min(right) > 0.49
+    share = 0.5 * math.erfc(1)  # of N(1, 1/2) below zero
+    assert exploration["below_zero"] == pytest.approx(share, abs=5 * math.sqrt(share / 4000))
+
+
+def test_three_tokens_copy_themselves_and_then_what_they_are_told(exploration):
+    identity, built = exploration["identity_y"], exploration["built_y"]
+    for y, expected in zip(identity, ([0, 1, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0]), strict=True):
+        assert y == pytest.approx(expected, abs=1e-3)
+    assert built[0] == pytest.approx([0, 1, -1, 0], abs=1e-3), "y1 is u_b - u_c"
+    assert built[1] == pytest.approx([0, 1, 0, 0], abs=1e-3), "y2 is u_b"
+    assert built[2] == pytest.approx([0, 2 / 3, -1 / 3, 0], abs=1e-3), "a zero query reads the mean"
+    assert exploration["helped_y"][1] == pytest.approx([1, 0, 0, 1], abs=1e-3), "adding u_d to x2 does not help"
+    assert exploration["built_weights"][1][0] > 0.999 and exploration["identity_weights"][1][1] > 0.999
+
+
+def test_order_is_invisible_without_positions_and_visible_with_them(exploration):
+    assert exploration["permutation_error"] < 1e-5 and exploration["last_token_error"] < 1e-5
+    assert max(exploration["changes"]["no positions"]) < 1e-5
+    assert min(exploration["changes"]["sinusoidal positions"]) > 0.01
+    assert min(exploration["changes"]["no positions, causal mask"]) > 0.01
+
+
+def test_no_two_sinusoidal_positions_are_equal(exploration):
+    for gaps in exploration["position_gaps"].values():
+        assert min(gaps) > 1e-5
+    one_pair, many = exploration["position_gaps"]["2"], exploration["position_gaps"]["64"]
+    expected = [2 * abs(math.sin(difference / 2)) for difference in range(1, len(one_pair) + 1)]
+    assert one_pair == pytest.approx(expected, abs=1e-9)
+    assert one_pair.index(min(one_pair)) + 1 == 710 and one_pair[43] < 0.02
+    assert min(many) == many[0], "with more pairs no two are closer than neighbours"
+
+
+def test_rotary_scores_depend_on_the_distance_only(exploration):
+    assert exploration["rotary_spread"] < 1e-3 < 0.5 < exploration["added_spread"]
+    scores = exploration["rotary_scores"]["500"]
+    assert max(scores) - min(scores) > 0.5, "a constant would depend on nothing at all"
+
+
+# --------------------------------------------------------------------------------------------- efficient_attention
+
+
+@pytest.fixture(scope="module")
+def efficient() -> dict:
+    names = """random_errors whole_errors far_errors vanilla_loss near_only_loss summaries_loss reached
+    encoder_pairs_in_two layers_needed angles exact measured predicted negative""".split()
+    wanted = {name: name for name in names}
+    for name in ("error_by_count", "error_by_scale"):
+        wanted[name] = f"{{' '.join(method): errors for method, errors in {name}.items()}}"
+    return results("efficient_attention", wanted, steps=60)
+
+
+def test_rank_depends_on_how_sharp_attention_is(efficient):
+    errors = {name: error[14] for name, error in efficient["random_errors"].items()}  # a quarter of 56
+    flat, medium, sharp, copying = errors.values()
+    assert flat < 0.25 < 0.35 < medium < sharp < copying == pytest.approx(math.sqrt(3 / 4))
+    for error in efficient["random_errors"].values():
+        assert error[0] == pytest.approx(1) and error[-1] == pytest.approx(0, abs=1e-6)
+        assert all(later <= earlier + 1e-9 for earlier, later in zip(error, error[1:], strict=False))
+
+
+def test_a_linformer_of_averages_lies_between_nothing_and_vanilla(efficient):
+    losses = list(efficient["summaries_loss"].values())
+    assert losses[-1] == pytest.approx(efficient["vanilla_loss"], abs=1e-4), "as many summaries as characters"
+    assert all(loss > efficient["vanilla_loss"] - 0.02 for loss in losses)
+
+
+def test_a_window_reaches_a_block_a_layer_and_random_blocks_multiply(efficient):
+    window, first, random, both = efficient["reached"].values()
+    for layers, share in enumerate(window, 1):
+        expected = sum((t + 1 - max(0, (t // 16 - layers) * 16)) / (t + 1) for t in range(512)) / 512
+        assert share == pytest.approx(expected, abs=1e-4)
+    assert random[4] > 0.9 and both[4] > 0.9 and window[4] < 0.5
+    assert max(f - w for f, w in zip(first, window, strict=True)) < 0.1, "nothing passes through the first block"
+    assert efficient["encoder_pairs_in_two"] == 1
+    needed = list(efficient["layers_needed"].values())  # for 8, 16, 32 and 64 blocks; a window alone needs some 40
+    assert needed == sorted(needed) and needed[2] <= 6 and needed[3] <= 10
+
+
+def test_more_features_estimate_better_and_orthogonal_ones_are_the_better(efficient):
+    errors = efficient["error_by_count"]
+    for by_count in errors.values():
+        assert all(later < earlier for earlier, later in zip(by_count, by_count[1:], strict=False))
+    for kind in ("positive", "trigonometric"):
+        pairs = zip(errors[f"{kind} orthogonal"], errors[f"{kind} Gaussian"], strict=True)
+        ratios = [orthogonal / gaussian for orthogonal, gaussian in pairs]
+        assert sum(ratios) / len(ratios) < 0.98
+    assert errors["trigonometric Gaussian"][0] > 1 > errors["positive Gaussian"][0], "few features"
+
+
+def test_long_queries_and_keys_spoil_trigonometric_features_first(efficient):
+    errors = efficient["error_by_scale"]
+    for by_scale in errors.values():
+        assert all(later > earlier for earlier, later in zip(by_scale, by_scale[1:], strict=False))
+    assert errors["trigonometric orthogonal"][0] < errors["positive orthogonal"][0]
+    assert errors["trigonometric orthogonal"][-1] > 10 * errors["positive orthogonal"][-1] > 5
+
+
+def test_the_variances_are_those_of_the_paper(efficient):
+    measured, predicted = efficient["measured"], efficient["predicted"]
+    assert measured["trigonometric"] == pytest.approx(predicted["trigonometric"], rel=0.1)
+    far = efficient["angles"].index(120)  # nearer, what makes the spread of positive ones is too rare to be drawn
+    assert measured["positive"][far:] == pytest.approx(predicted["positive"][far:], rel=0.1, abs=1e-4)
+
+
+def test_trigonometric_features_drown_a_small_kernel(efficient):
+    at = efficient["angles"].index(150)
+    deviations = {kind: measured[at] for kind, measured in efficient["measured"].items()}
+    assert deviations["positive"] < 0.2 * efficient["exact"][at] < efficient["exact"][at] < deviations["trigonometric"]
+    assert efficient["negative"] > 0.3
+
+
+def test_efficient_attention_saved_what_its_text_says_of_the_trained_model():
+    text = "".join(map(printed, code_cells(load("efficient_attention"))))
+    hardest = {
+        part: float(re.search(rf"trained heads, {part} +[\d.]+ to ([\d.]+)", text)[1]) for part in ("whole", "far part")
+    }
+    assert hardest["far part"] < 0.25 < 0.35 < hardest["whole"]
+    vanilla, nothing = map(float, re.search(r"vanilla: loss ([\d.]+); without the far past: ([\d.]+)", text).groups())
+    averages = [float(loss) for loss in re.findall(r"summaries a chunk: loss ([\d.]+)", text)]
+    assert averages == sorted(averages, reverse=True) and averages[-1] == pytest.approx(vanilla, abs=0.002)
+    assert vanilla + 0.3 < averages[2] < averages[0] < nothing
+    smallest, largest, median = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+), median ([\d.]+)", text).groups())
+    assert 0.6 < smallest < largest < 1.5 and 0.75 < median
+    performer = float(re.search(r"features instead of softmax: ([\d.]+)", text)[1])
+    assert performer > vanilla + 0.5
+    near = [float(share) for share in re.search(r"easiest first\n +([\d. ]+)\n", text)[1].split()]
+    assert min(near[-3:]) > 2 * max(near[:6]), "the hardest heads look at what is near"
+
+
+# -------------------------------------------------------------------------------------- all of them, as committed
+
+
+def test_there_is_a_number_of_figures_for_every_notebook():
+    assert NOTEBOOKS == sorted(FIGURES)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_finds_the_repository_from_its_root(name):
+    notebook = load(name)
+    (setup,) = (cell for cell in code_cells(notebook) if "sys.path" in cell.source)
+    notebook.cells = [setup, nbformat.v4.new_code_cell("import model")]
+    execute(notebook, ROOT)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_saved_outputs_are_complete(name):
+    notebook = load(name)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run from a fresh kernel, once"
+    assert len(images(notebook)) == FIGURES[name]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_saved_outputs_are_clean_and_small(name):
+    notebook = load(name)
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert NOTEBOOK.stat().st_size < 300_000
+    assert sum(map(len, images(notebook))) < 300_000
     assert max(printed(cell).count("\n") for cell in code_cells(notebook)) < 60
 
 
-def test_nothing_saved_tells_of_a_machine():
-    notebook = load()
+@pytest.mark.parametrize("name", ["attention_exploration", "efficient_attention"])
+def test_every_figure_is_followed_by_what_to_see(name):
+    cells = load(name).cells
+    for i, cell in enumerate(cells):
+        if has_figure(cell):
+            assert cells[i + 1].source.startswith("**What to see.**"), f"the figure of cell {i}"
+
+
+def test_the_answers_point_to_sections_that_exist():
+    text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((\S+?)\)", text):
+        assert (ROOT / "docs" / link).is_file(), link
+    pointers = re.findall(r"\*Seen in:\s(exploration|efficient),\s([\d\sand]+)\.\*", text)
+    assert len(pointers) == text.count("*Seen in:") >= 9
+    notebooks = {"exploration": "attention_exploration", "efficient": "efficient_attention"}
+    headings = {short: "\n".join(cell.source for cell in load(name).cells) for short, name in notebooks.items()}
+    for short, sections in pointers:
+        for section in re.findall(r"\d+", sections):
+            assert f"\n## {section}. " in headings[short], (short, section)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_nothing_saved_tells_of_a_machine(name):
+    notebook = load(name)
     texts = [cell.source for cell in notebook.cells]
     for output in (output for cell in code_cells(notebook) for output in cell.outputs):
         texts.append(output.get("text", ""))
@@ -121,17 +333,19 @@ def test_nothing_saved_tells_of_a_machine():
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells), "no timestamps or editor's marks"
 
 
-def main() -> None:
-    notebook = load()
-    for cell in notebook.cells:
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-    execute(notebook, NOTEBOOK.parent, timeout=3600)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},  # no version: the notebook runs on any that the project supports
-    }
-    nbformat.write(notebook, NOTEBOOK)
+def main(names: list[str]) -> None:
+    for name in names or NOTEBOOKS:
+        notebook = load(name)
+        for cell in notebook.cells:
+            cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        print(f"executing {name}")
+        execute(notebook, timeout=3600)
+        notebook.metadata = {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},  # no version: a notebook runs on any that the project supports
+        }
+        nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
