@@ -24,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 import torch
 
 import dataset
-import run
+from attention import VARIANTS
+from recipes import RECIPES, Recipe
+from stages import evaluate, finetune, pretrain
 
 
-def changed(recipe: run.Recipe, settings: list[str]) -> run.Recipe:
+def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with `field=value`, `stage.field=value` or `model.field=value` set; values are JSON."""
     for setting in settings:
         name, value = setting.split("=", 1)
@@ -45,8 +47,8 @@ def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
     """All four stages of one variant and seed, as a dict of what came out."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
     torch.set_num_threads(args.threads)
-    run.RECIPES[args.recipe] = changed(run.RECIPES[args.recipe], args.set)
-    mixed = args.recipe_mixes and run.RECIPES[args.recipe].question_share > 0
+    RECIPES[args.recipe] = changed(RECIPES[args.recipe], args.set)
+    mixed = args.recipe_mixes and RECIPES[args.recipe].question_share > 0
     corpus, train, test = args.data / "wiki.txt", args.data / "birth_places_train.tsv", args.data / "birth_dev.tsv"
     path = args.out / f"{variant}.{seed}"
     if args.holdout:
@@ -58,18 +60,18 @@ def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
     result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set}
 
     def accuracy(params: str) -> float:
-        found = run.evaluate(variant, corpus, params, test, f"{params}.predictions", device=args.device)
+        found = evaluate(variant, corpus, params, test, f"{params}.predictions", device=args.device)
         return 100 * found["correct"] / found["total"]
 
     if not args.skip_scratch:
-        run.finetune(variant, corpus, f"{path}.scratch.params", train, **common)
+        finetune(variant, corpus, f"{path}.scratch.params", train, **common)
         result["scratch"] = accuracy(f"{path}.scratch.params")
-    pretrained = run.pretrain(
+    pretrained = pretrain(
         variant, corpus, f"{path}.pretrain.params", finetune_corpus_path=train if mixed else None, **common
     )
     if mixed:
         result["mixed"] = accuracy(f"{path}.pretrain.params")
-    finetuned = run.finetune(
+    finetuned = finetune(
         variant, corpus, f"{path}.finetune.params", train, reading_params_path=f"{path}.pretrain.params", **common
     )
     result["pretrained"] = accuracy(f"{path}.finetune.params")
@@ -86,8 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=dataset.DATA_FOLDER, help="folder of the four files")
     parser.add_argument("--out", type=Path, default=Path("accuracy"), help="folder for what the runs write")
-    parser.add_argument("--variants", nargs="+", default=["vanilla"], choices=list(run.VARIANTS))
-    parser.add_argument("--recipe", default="course", choices=list(run.RECIPES))
+    parser.add_argument("--variants", nargs="+", default=["vanilla"], choices=list(VARIANTS))
+    parser.add_argument("--recipe", default="course", choices=list(RECIPES))
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--holdout", type=int, default=0, help="evaluate on this many train rows, left out of training")

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import attention
+import run
 from attention import (
     SynthesizerAttention,
     apply_rotary_emb,
@@ -189,16 +190,8 @@ def test_a_perceiver_that_cannot_be_built_is_refused(changes, message):
 # ---------------------------------------------------------------------------------------------------- the registry
 
 
-def test_a_new_variant_needs_one_class_and_nothing_else(folder, monkeypatch):
+def test_a_new_variant_needs_one_class_and_nothing_else(folder):
     """A ninth variant, with an option: registered, it has a command, a flag and a record."""
-    import importlib
-
-    import run
-
-    monkeypatch.setattr(attention, "VARIANTS", dict(attention.VARIANTS))
-    monkeypatch.setattr("model.VARIANTS", attention.VARIANTS)
-    monkeypatch.setattr("attention.VARIANTS", attention.VARIANTS)
-
     @attention.register("toy")
     class Toy(attention.CausalSelfAttention):
         """Vanilla with values scaled by an option."""
@@ -212,14 +205,12 @@ def test_a_new_variant_needs_one_class_and_nothing_else(folder, monkeypatch):
         def forward(self, x, *context):
             return self.gain * super().forward(x, *context)
 
-    toy = importlib.reload(run)
     try:
         sizes = "--n_layer 1 --n_head 2 --n_embd 16 --block_size 64 --max_epochs 1 --device cpu --gain 3".split()
-        assert toy.main(["pretrain", "toy", "wiki.txt", "--writing_params_path", "pre", *sizes]) == 0
+        assert run.main(["pretrain", "toy", "wiki.txt", "--writing_params_path", "pre", *sizes]) == 0
         found = ["--reading_params_path", "pre", "--eval_corpus_path", "test.tsv", "--outputs_path", "out"]
-        assert toy.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu"]) == 0
-        assert toy.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu", "--gain", "4"]) == 2
-        assert toy.main(["evaluate", "vanilla", "wiki.txt", *found, "--device", "cpu"]) == 2
+        assert run.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu"]) == 0
+        assert run.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu", "--gain", "4"]) == 2
+        assert run.main(["evaluate", "vanilla", "wiki.txt", *found, "--device", "cpu"]) == 2
     finally:
-        monkeypatch.undo()
-        importlib.reload(run)
+        del attention.VARIANTS["toy"]

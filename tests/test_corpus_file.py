@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import corpus_file
 import dataset
-import run
+import stages
 from corpus_file import open_documents
 from dataset import MASK_CHAR, PAD_CHAR, CharCorruptionDataset, read_corpus
 
@@ -96,11 +96,11 @@ def test_training_from_disk_gives_the_same_parameters(tmp_path, corpus_text, mon
     monkeypatch.chdir(tmp_path)
     Path("wiki.txt").write_text(corpus_text, encoding="utf-8")
     train = functools.partial(
-        run.pretrain, "vanilla", "wiki.txt", max_epochs=2, device="cpu",
+        stages.pretrain, "vanilla", "wiki.txt", max_epochs=2, device="cpu",
         n_layer=1, n_head=2, n_embd=16, block_size=BLOCK_SIZE,
     )  # fmt: skip
     train("memory.params")
-    monkeypatch.setattr(run.data, "read_corpus", functools.partial(read_corpus, in_memory=0))
+    monkeypatch.setattr(stages.data, "read_corpus", functools.partial(read_corpus, in_memory=0))
     train("disk.params")
     assert Path(".wiki.txt.tokens").is_dir()
     memory, disk = (torch.load(f"{name}.params") for name in ("memory", "disk"))

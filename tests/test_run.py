@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import run
+import stages
 from attention import VARIANTS
 from dataset import PAD_CHAR, read_places
 
@@ -30,7 +31,7 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def finetuned(folder) -> Path:
-    run.finetune("vanilla", "wiki.txt", "fine", "train.tsv", max_epochs=1, **SIZES)
+    stages.finetune("vanilla", "wiki.txt", "fine", "train.tsv", max_epochs=1, **SIZES)
     return folder
 
 
@@ -55,43 +56,43 @@ def test_the_courses_commands_from_end_to_end(folder):
 
 
 def test_functions_return_what_the_commands_found(folder):
-    record = run.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
+    record = stages.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
     assert json.loads(json.dumps(record)) == json.loads((folder / "pre.json").read_text(encoding="utf-8"))
     assert record["variant"] == "vanilla" and record["epochs"] == 1 and record["config"]["n_embd"] == 16
     paths = ("vanilla", "wiki.txt", "fine", "train.tsv")
-    run.finetune(*paths, reading_params_path="pre", max_epochs=300, finetune_lr=5e-3)
-    found = run.evaluate(*paths, "out")
+    stages.finetune(*paths, reading_params_path="pre", max_epochs=300, finetune_lr=5e-3)
+    found = stages.evaluate(*paths, "out")
     assert (found["total"], found["correct"]) == (8, 8), "it learns its own questions by heart"
     assert found["predictions"] == [place for _, place in read_places("train.tsv")]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_runs_and_knows_its_name(folder, variant):
-    run.pretrain(variant, "wiki.txt", "pre", max_epochs=1, **{**SIZES, "n_layer": 3})
-    run.finetune(variant, "wiki.txt", "fine", "train.tsv", reading_params_path="pre", max_epochs=1, device="cpu")
-    assert run.evaluate(variant, "wiki.txt", "fine", "test.tsv", "out", device="cpu")["total"] == 0
+    stages.pretrain(variant, "wiki.txt", "pre", max_epochs=1, **{**SIZES, "n_layer": 3})
+    stages.finetune(variant, "wiki.txt", "fine", "train.tsv", reading_params_path="pre", max_epochs=1, device="cpu")
+    assert stages.evaluate(variant, "wiki.txt", "fine", "test.tsv", "out", device="cpu")["total"] == 0
     assert len((folder / "out").read_text(encoding="utf-8").splitlines()) == 8
 
 
 def test_the_same_command_writes_the_same_parameters(folder):
     for name in ("a", "b"):
-        run.pretrain("vanilla", "wiki.txt", name, max_epochs=2, seed=3, **SIZES)
+        stages.pretrain("vanilla", "wiki.txt", name, max_epochs=2, seed=3, **SIZES)
     assert Path("a").read_bytes() == Path("b").read_bytes()
 
 
 def test_mixing_needs_a_recipe_that_mixes(folder):
-    quick = run.pretrain(
+    quick = stages.pretrain(
         "vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", recipe="quick", max_epochs=1, **SIZES
     )
-    alone = run.pretrain("vanilla", "wiki.txt", "pre", recipe="quick", max_epochs=1, **SIZES)
+    alone = stages.pretrain("vanilla", "wiki.txt", "pre", recipe="quick", max_epochs=1, **SIZES)
     assert quick["tokens"] > alone["tokens"]
     with pytest.raises(ValueError, match="'course' mixes no questions"):
-        run.pretrain("vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", max_epochs=1, **SIZES)
+        stages.pretrain("vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", max_epochs=1, **SIZES)
 
 
 def test_finetuning_starts_from_the_parameters_it_is_given(folder):
-    run.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
-    with_start = run.finetune(
+    stages.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
+    with_start = stages.finetune(
         "vanilla", "wiki.txt", "fine", "train.tsv", reading_params_path="pre", max_epochs=1, finetune_lr=1e-12
     )
     before, after = torch.load("pre"), torch.load("fine")
@@ -102,14 +103,14 @@ def test_finetuning_starts_from_the_parameters_it_is_given(folder):
 
 def test_a_prediction_is_one_line_whatever_the_model_says(finetuned, monkeypatch):
     newline = 2  # the first character after PAD and MASK
-    monkeypatch.setattr(run.GPT, "generate", lambda self, idx, *_, **__: torch.full((len(idx), 3), newline))
-    run.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
+    monkeypatch.setattr(stages.GPT, "generate", lambda self, idx, *_, **__: torch.full((len(idx), 3), newline))
+    stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
     assert (finetuned / "out").read_text(encoding="utf-8") == "   \n" * 8
 
 
 def test_predictions_do_not_depend_on_the_other_questions(finetuned):
     def predictions(path):
-        return run.evaluate("vanilla", "wiki.txt", "fine", path, "out", device="cpu")["predictions"]
+        return stages.evaluate("vanilla", "wiki.txt", "fine", path, "out", device="cpu")["predictions"]
 
     questions = (finetuned / "test.tsv").read_text(encoding="utf-8").splitlines()
     for question, prediction in zip(questions, predictions("test.tsv"), strict=True):
@@ -122,15 +123,15 @@ def test_parameters_without_a_record_load_when_the_shapes_fit(finetuned):
     state_dict = torch.load("fine")
     torch.save({**state_dict, "blocks.0.attn.mask": torch.ones(1, 1, 64, 64)}, "bare")
     paths = ("vanilla", "wiki.txt", "bare", "test.tsv", "out")
-    known = run.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")["predictions"]
-    assert run.evaluate(*paths, **SIZES)["predictions"] == known
+    known = stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")["predictions"]
+    assert stages.evaluate(*paths, **SIZES)["predictions"] == known
     with pytest.raises(ValueError, match="bare: .* other sizes"):
-        run.evaluate(*paths, device="cpu")
+        stages.evaluate(*paths, device="cpu")
 
 
 def test_the_corpus_is_looked_for_in_the_data_folder_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run.pretrain("vanilla", "quick/wiki.txt", "pre", max_epochs=1, **SIZES)
+    done = stages.pretrain("vanilla", "quick/wiki.txt", "pre", max_epochs=1, **SIZES)
     assert done["corpus"] == "wiki.txt"
 
 
@@ -166,7 +167,7 @@ def no_training(monkeypatch):
     def train(self):
         raise AssertionError("training started")
 
-    monkeypatch.setattr(run.Trainer, "train", train)
+    monkeypatch.setattr(stages.Trainer, "train", train)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def no_training(monkeypatch):
     ],
 )
 def test_bad_files_are_refused_before_training(folder, no_training, capsys, name, content, message, monkeypatch):
-    monkeypatch.setattr(run.data, "DATA_FOLDER", folder / "data")
+    monkeypatch.setattr(stages.data, "DATA_FOLDER", folder / "data")
     if content is None:
         (folder / name).unlink()
     else:
@@ -245,7 +246,7 @@ def test_predictions_never_replace_what_they_are_made_from(finetuned, capsys):
 
 def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
     with pytest.raises(ValueError, match="step 5: the loss is nan .* lower the rate"):
-        run.pretrain("vanilla", "wiki.txt", "pre", pretrain_lr=1e30, **{**SIZES, "max_epochs": 5})
+        stages.pretrain("vanilla", "wiki.txt", "pre", pretrain_lr=1e30, **{**SIZES, "max_epochs": 5})
     assert not (folder / "pre").exists()
 
 
@@ -264,7 +265,7 @@ def test_a_strange_record_is_refused(finetuned, capsys, changes):
 
 
 def test_predictions_record_their_parameters(finetuned):
-    run.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
+    stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
     record = json.loads((finetuned / "out.json").read_text())
     assert record["sha256"] == hashlib.sha256((finetuned / "fine").read_bytes()).hexdigest()
     assert record["variant"] == "vanilla" and record["questions"] == "test.tsv"

@@ -1,0 +1,357 @@
+"""The stages of the course as functions: pretrain, finetune, evaluate. They compose all other modules.
+
+They take what the command line (run.py) takes, under the same names, and return what they found. Whatever is wrong with
+the arguments or files is a ValueError or OSError raised before training.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dataset as data
+from attention import VARIANTS, Option
+from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
+from model import GPT, GPTConfig
+from recipes import RECIPES, Recipe, Stage, find_recipe, override
+from trainer import Trainer, TrainerConfig
+
+ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
+SIZES = ("n_layer", "n_head", "n_embd", "block_size")
+
+
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+def pretrain(
+    variant: str,
+    pretrain_corpus_path: str | Path,
+    writing_params_path: str | Path,
+    *,
+    finetune_corpus_path: str | Path | None = None,
+    recipe: str = "course",
+    pretrain_lr: float | None = None,
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    compile: str = "auto",
+    tb_expt_name: str | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
+
+    With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
+    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant.
+    """
+    chosen = find_recipe(recipe)
+    stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
+    corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
+    config = _model_config(variant, corpus, chosen, settings)
+    train_dataset: Any = corpus
+    if finetune_corpus_path is not None:
+        if not chosen.question_share:
+            raise ValueError(f"the recipe {recipe!r} mixes no questions into pretraining: leave out their file")
+        questions = _read_questions(finetune_corpus_path, corpus)
+        train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
+    _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
+    dtype = dtype or chosen.dtype
+    with _placed(device, dtype) as where:
+        _seed(seed)
+        model = GPT(config).to(where)
+        about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
+        if finetune_corpus_path is not None:
+            about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
+        how = {"dtype": dtype, "compile": compile}
+        return _train(model, train_dataset, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+
+
+def finetune(
+    variant: str,
+    pretrain_corpus_path: str | Path,
+    writing_params_path: str | Path,
+    finetune_corpus_path: str | Path,
+    *,
+    reading_params_path: str | Path | None = None,
+    recipe: str | None = None,
+    finetune_lr: float | None = None,
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    compile: str = "auto",
+    tb_expt_name: str | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train on questions with answers, from pretrained parameters or, without them, from scratch.
+
+    The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
+    """
+    starts = reading_params_path is not None
+    state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
+    recipe = recipe or (record or {}).get("recipe") or "course"
+    chosen = find_recipe(recipe)
+    stage = chosen.finetune if starts else chosen.scratch
+    stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
+    dtype = dtype or chosen.dtype
+    with _placed(device, dtype) as where:
+        _seed(seed)
+        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
+        questions = _read_questions(finetune_corpus_path, corpus)
+        _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
+        about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
+        about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
+        how = {"dtype": dtype, "compile": compile}
+        return _train(model.to(where), questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+
+
+def evaluate(
+    variant: str,
+    pretrain_corpus_path: str | Path,
+    reading_params_path: str | Path,
+    eval_corpus_path: str | Path,
+    outputs_path: str | Path,
+    *,
+    recipe: str | None = None,
+    device: str | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Answer every question of a file, greedily, and write one prediction a line in the order of the questions.
+
+    Returns {"total", "correct", "predictions", "seconds"}; total is 0 for a file without answers.
+    """
+    state_dict, record = _read_parameters(reading_params_path)
+    chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
+    questions_path = data.find_file(eval_corpus_path)
+    questions = [question for question, _ in data.read_places(questions_path)]
+    _refuse_overwriting(outputs_path, pretrain_corpus_path, eval_corpus_path, reading_params_path)
+    with _placed(device) as where:
+        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
+        ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, questions_path)
+        check_writable(outputs_path)
+        check_writable(f"{outputs_path}.json")
+        began = time.perf_counter()
+        predictions = answer(model.to(where), corpus, ids, lengths)
+        seconds = time.perf_counter() - began
+    with atomic_write(outputs_path) as file:
+        file.write("".join(f"{place}\n" for place in predictions).encode())
+    total, correct = data.evaluate_places(questions_path, predictions)
+    # Says whose answers these are, so that no run's predictions can be handed in as another's.
+    about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
+    about["sha256"] = hashlib.sha256(Path(reading_params_path).read_bytes()).hexdigest()
+    with atomic_write(f"{outputs_path}.json") as file:
+        file.write(json.dumps(about, indent=2).encode() + b"\n")
+    return {"total": total, "correct": correct, "predictions": predictions, "seconds": seconds}
+
+
+def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, lengths: torch.Tensor) -> list[str]:
+    """What the model says to each prompt `question MASK` (ids (B, P), lengths (B,)), up to the MASK that ends it."""
+    answers = []
+    for some_ids, some_lengths in zip(ids.split(512), lengths.split(512), strict=True):  # bounds the memory needed
+        tokens = model.generate(some_ids.to(model.device), some_lengths, ANSWER_LENGTH, stop_token=data.MASK).tolist()
+        for row in tokens:
+            text = "".join(corpus.itos[token] for token in row).split(data.MASK_CHAR)[0]
+            answers.append(text.replace("\n", " "))  # the newline is in the vocabulary; a prediction is one line
+    return answers
+
+
+# ------------------------------------------------------------------------------------------- what commands share
+
+
+def variant_options() -> dict[str, Option]:
+    """The options of all variants by name."""
+    return {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}
+
+
+def _seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"the seed is {seed}: it must be at least 0 and below 2**63")
+    torch.manual_seed(seed)
+
+
+def _refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
+    if Path(output).resolve() in {data.find_file(path).resolve() for path in inputs if path is not None}:
+        raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+
+
+def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse now what could not be written, or should not be, after training."""
+    _refuse_overwriting(writing_params_path, *inputs)
+    for ending in ("", ".json", ".log.jsonl"):
+        check_writable(f"{writing_params_path}{ending}")
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the caller chose of a GPTConfig: sizes by name, and the variant's `options` if there are any."""
+    known = variant_options()
+    if unknown := set(settings) - set(SIZES) - set(known):
+        raise TypeError(f"unexpected argument {', '.join(sorted(unknown))}")
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    options = {name: chosen.pop(name) for name in known if name in chosen}
+    return chosen | ({"options": options} if options else {})
+
+
+def _read_corpus(path: str | Path, block_size: int | None, recipe: Recipe) -> data.CharCorruptionDataset:
+    path = data.find_file(path)
+    block_size = recipe.model["block_size"] if block_size is None else block_size
+    longest = int(block_size * data.MAX_TRUNCATED_SHARE)
+    min_length = max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share))
+    return data.CharCorruptionDataset(data.read_corpus(path), block_size, min_length=min_length, source=path)
+
+
+def _read_questions(path: str | Path, corpus: data.CharCorruptionDataset) -> data.NameDataset:
+    path = data.find_file(path)
+    return data.NameDataset(corpus, data.read_text(path), source=path)
+
+
+def _model_config(variant: str, corpus: data.CharCorruptionDataset, recipe: Recipe, settings: dict) -> GPTConfig:
+    return GPTConfig(vocab_size=corpus.vocab_size, variant=variant, **recipe.model | _given(settings))
+
+
+def _vocabulary(corpus: data.CharCorruptionDataset) -> str:
+    return "".join(corpus.itos[i] for i in range(corpus.vocab_size))
+
+
+@contextmanager
+def _placed(device: str | None, dtype: str = "tf32") -> Iterator[torch.device]:
+    """The device to run on, with float32 matrix products in TF32 where it has them unless `dtype` is float32."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.split(":")[0] not in ("cuda", "mps", "cpu"):
+        raise ValueError(f"--device {device}: choose cuda, mps or cpu")
+    try:
+        where = torch.device(device)
+        torch.zeros(1, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: cannot be used: {str(error).splitlines()[0]}") from None
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
+    torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
+    try:
+        yield where
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _train(
+    model: GPT,
+    train_dataset: Any,
+    corpus: data.CharCorruptionDataset,
+    recipe: Recipe,
+    stage: Stage,
+    about: dict[str, Any],
+    how: dict[str, Any],
+    writing_params_path: str | Path,
+    tb_expt_name: str | None,
+) -> dict[str, Any]:
+    """Train by `stage`, log every line, write the parameters and their record; returns the record."""
+    scheduled_rows = stage.max_epochs * len(train_dataset)
+    if stage.schedule_epochs is not None:
+        scheduled_rows = stage.schedule_epochs * len(corpus)
+    batch_size = stage.batch_size
+    if isinstance(train_dataset, data.MixedDataset):  # questions come on top
+        batch_size = round(batch_size * len(train_dataset) / len(corpus))
+    config = TrainerConfig(
+        max_epochs=stage.max_epochs,
+        batch_size=batch_size,
+        learning_rate=stage.learning_rate,
+        decay_gains_and_embeddings=recipe.decay_gains_and_embeddings,
+        lr_decay=True,
+        warmup_tokens=stage.warmup_tokens,
+        final_tokens=scheduled_rows * corpus.block_size,
+        bf16=how["dtype"] == "bf16" and model.device.type == "cuda",  # elsewhere it is slower, not faster
+        compile=how["compile"],
+        seed=about["seed"],
+    )
+    n_parameters = sum(p.numel() for p in model.parameters())
+    print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
+    print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
+    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
+        trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
+        print(f"computed in {trainer}", flush=True)
+        result = trainer.train()
+    record = {
+        "variant": model.config.variant,
+        **about,
+        "config": asdict(model.config),
+        "vocabulary": _vocabulary(corpus),
+        "trainer": asdict(config),
+        "epochs": result["epoch"],
+        "steps": result["step"],
+        "tokens": result["tokens"],
+        "final_loss": result["loss"],
+        "seconds": round(result["seconds"], 3),
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else str(model.device),
+        "computed_in": str(trainer),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    save_parameters(writing_params_path, model, record)
+    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {writing_params_path}")
+    return record
+
+
+def _read_parameters(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    state_dict, record = read_parameters(path)
+    kinds = {"variant": str, "config": dict, "vocabulary": str}
+    if record is not None and not isinstance(record, dict):
+        raise ValueError(f"{path}.json: not a record of parameters")
+    for name, kind in kinds.items():
+        if record is not None and not isinstance(record.get(name), kind):
+            raise ValueError(f"{path}.json: not a record of parameters: {name} is missing or of the wrong kind")
+    if record is not None and record.get("recipe", "course") not in list(RECIPES):
+        raise ValueError(f"{path}.json: names the recipe {record['recipe']!r}, which this code does not have")
+    return state_dict, record
+
+
+def _build(
+    variant: str,
+    corpus_path: str | Path,
+    params_path: str | Path | None,
+    state_dict: dict[str, torch.Tensor] | None,
+    record: dict[str, Any] | None,
+    recipe: Recipe,
+    settings: dict[str, Any],
+) -> tuple[GPT, data.CharCorruptionDataset]:
+    """A model, with the parameters of `state_dict` if there are any, and the corpus that gives its vocabulary.
+
+    The record beside a parameter file says what the model is, and what the caller says must agree with it. A file
+    without a record, made by somebody's course code, has the sizes of the flags and the recipe if its shapes fit.
+    """
+    if record is None:
+        corpus = _read_corpus(corpus_path, _given(settings).get("block_size"), recipe)
+        config = _model_config(variant, corpus, recipe, settings)
+    else:
+        if variant != record["variant"]:
+            raise ValueError(f"{params_path}: holds a {record['variant']} model, not a {variant} one")
+        try:
+            config = GPTConfig(**record["config"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
+        trained = asdict(config) | config.options
+        for name, value in settings.items():
+            if value is not None and name not in trained:
+                raise ValueError(f"the variant {variant} has no option {name}")
+            if value is not None and value != trained.get(name):
+                raise ValueError(f"{params_path}: was trained with {name} {trained.get(name)}, not {value}")
+        corpus = _read_corpus(corpus_path, config.block_size, recipe)
+        if _vocabulary(corpus) != record["vocabulary"]:
+            raise ValueError(
+                f"{params_path}: was trained with another vocabulary ({len(record['vocabulary'])} entries) than "
+                f"{corpus_path} gives ({corpus.vocab_size}): name the corpus it was pretrained on"
+            )
+    model = GPT(config)
+    if state_dict is not None:
+        try:
+            model.load_parameters(state_dict)
+        except ValueError as error:
+            raise ValueError(f"{params_path}: {error}") from None
+    return model, corpus
