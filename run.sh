@@ -162,7 +162,10 @@ else
 fi
 MIX=no # does the recipe, the last one named, mix questions into pretraining?
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
-  case "$option" in --recipe=quick | quick) MIX=yes ;; --recipe=* | course) MIX=no ;; esac
+  case "$option" in
+    --recipe=quick | quick | --recipe=strong | strong) MIX=yes ;;
+    --recipe=* | course) MIX=no ;;
+  esac
 done
 mkdir -p "$OUT"
 

@@ -187,8 +187,7 @@ class CharCorruptionDataset(RowDataset):
 
     vocabulary: PAD = 0, MASK = 1, then the sorted distinct characters of `text`, the newline among them.
     text:       documents, one a line; blank lines are no documents. Or what `read_corpus` makes of a large file.
-    min_length: lower end of the draw in step 1. Raising it to the upper end keeps as much as the block holds.
-
+    min_length, max_length: ends of the draw in step 1. Equal, they keep as much of every document as possible.
     source:     names the text in errors
 
     Raises ValueError if the text has no document or holds a reserved character, or if block_size is too small for
@@ -202,6 +201,7 @@ class CharCorruptionDataset(RowDataset):
         *,
         third_mask: bool = False,
         min_length: int = MIN_TRUNCATED_LENGTH,
+        max_length: int | None = None,
         source: str | Path = "the corpus",
     ):
         if isinstance(text, EncodedDocuments):
@@ -213,7 +213,7 @@ class CharCorruptionDataset(RowDataset):
             for row, document in enumerate(documents, 1):
                 refuse_reserved(document, f"{source}, document {row}")
         stoi = {char: i for i, char in enumerate(vocabulary)}
-        self.max_length = int(block_size * MAX_TRUNCATED_SHARE)
+        self.max_length = int(block_size * MAX_TRUNCATED_SHARE) if max_length is None else max_length
         self.min_length = min_length
         self.third_mask = third_mask
         if not 1 <= min_length <= self.max_length or self.max_length + 2 + third_mask > block_size + 1:

@@ -101,6 +101,8 @@ def finetune(
     recipe = recipe or (record or {}).get("recipe") or "course"
     chosen = find_recipe(recipe)
     stage = chosen.finetune if starts else chosen.scratch
+    if starts and (record or {}).get("questions"):  # pretraining met questions already
+        stage = chosen.refine or stage
     stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     dtype = dtype or chosen.dtype
     with _placed(device, dtype) as where:
@@ -203,9 +205,15 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 def _read_corpus(path: str | Path, block_size: int | None, recipe: Recipe) -> data.CharCorruptionDataset:
     path = data.find_file(path)
     block_size = recipe.model["block_size"] if block_size is None else block_size
-    longest = int(block_size * data.MAX_TRUNCATED_SHARE)
-    min_length = max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share))
-    return data.CharCorruptionDataset(data.read_corpus(path), block_size, min_length=min_length, source=path)
+    longest = int(block_size * recipe.max_kept_share)
+    shortest = max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share))
+    return data.CharCorruptionDataset(
+        data.read_corpus(path),
+        block_size,
+        min_length=shortest,
+        max_length=longest,
+        source=path,
+    )
 
 
 def _read_questions(path: str | Path, corpus: data.CharCorruptionDataset) -> data.NameDataset:
@@ -264,7 +272,10 @@ def _train(
         max_epochs=stage.max_epochs,
         batch_size=batch_size,
         learning_rate=stage.learning_rate,
+        optimizer=recipe.optimizer,
+        weight_decay=recipe.weight_decay,
         decay_gains_and_embeddings=recipe.decay_gains_and_embeddings,
+        min_lr_share=recipe.min_lr_share,
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,

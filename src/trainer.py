@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from graphed import GraphedStep
+from muon import Muon
 
 ROWS_AT_ONCE = 8192  # rows of which batches are made together
 STEPS_TO_COMPILE = 6000  # compiling takes about as long as it saves on so many steps of a GPU
@@ -35,6 +36,7 @@ class TrainerConfig:
     batch_size: int = 64
     learning_rate: float = 3e-4  # the peak
     betas: tuple[float, float] = (0.9, 0.95)
+    optimizer: str = "adamw"  # or "muon", for hidden matrices (muon.py)
     weight_decay: float = 0.1  # on the weights of matrix products
     decay_gains_and_embeddings: bool = False  # and on those too, as the course's trainer does by oversight
     grad_norm_clip: float = 1.0
@@ -56,6 +58,8 @@ class TrainerConfig:
             raise ValueError(f"the seed is {self.seed}: it must be at least 0 and below 2**63")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"the learning rate is {self.learning_rate}: it must be a positive number")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer is {self.optimizer!r}: choose adamw or muon")
         if self.compile not in ("on", "off", "auto"):
             raise ValueError(f"compile is {self.compile!r}: choose on, off or auto")
 
@@ -96,6 +100,15 @@ def parameter_groups(
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
+def muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups with what decays split in two: hidden matrices, for Muon, and the others, those of `model.head`."""
+    decay, no_decay = groups
+    of_head = {id(p) for p in model.head.parameters()}
+    hidden = [p for p in decay["params"] if id(p) not in of_head]
+    others = [p for p in decay["params"] if id(p) in of_head]
+    return [{**decay, "params": hidden, "muon": True}, {**decay, "params": others}, no_decay]
+
+
 class Trainer:
     """Trains `model` on `train_dataset`; after every epoch measures its loss on `test_dataset` unless that is None.
 
@@ -122,7 +135,11 @@ class Trainer:
         on_cuda = self.device.type == "cuda"
         groups = parameter_groups(model, config.weight_decay, config.decay_gains_and_embeddings)
         lr = torch.tensor(config.learning_rate, device=self.device) if on_cuda else config.learning_rate
-        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True, capturable=on_cuda)
+        settings = dict(lr=lr, betas=config.betas, fused=True, capturable=on_cuda)
+        if config.optimizer == "muon":
+            self.optimizer = Muon(muon_groups(model, groups), **settings)
+        else:
+            self.optimizer = torch.optim.AdamW(groups, **settings)
 
         self.graphed = on_cuda and hasattr(train_dataset, "batch")
         self.update = GraphedStep(self._update, model) if self.graphed else self._update

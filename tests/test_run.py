@@ -90,6 +90,16 @@ def test_mixing_needs_a_recipe_that_mixes(folder):
         stages.pretrain("vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", max_epochs=1, **SIZES)
 
 
+def test_after_mixed_pretraining_there_is_little_left_to_finetune(folder):
+    steps = []
+    for questions in (None, "train.tsv"):
+        stages.pretrain(
+            "vanilla", "wiki.txt", "pre", finetune_corpus_path=questions, recipe="strong", max_epochs=1, **SIZES
+        )
+        steps.append(stages.finetune("vanilla", "wiki.txt", "fine", "train.tsv", reading_params_path="pre")["steps"])
+    assert steps[0] == 10 * steps[1]
+
+
 def test_finetuning_starts_from_the_parameters_it_is_given(folder):
     stages.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
     with_start = stages.finetune(
@@ -252,7 +262,7 @@ def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
 
 @pytest.mark.parametrize(
     "changes",
-    [dict(recipe=[1]), dict(recipe="strong"), dict(vocabulary=3), dict(config=[]), dict(variant=None)]
+    [dict(recipe=[1]), dict(recipe="heroic"), dict(vocabulary=3), dict(config=[]), dict(variant=None)]
     + [dict(config={"n_embd": 8.0}), dict(config={"embd_pdrop": 7}), dict(config={"options": 5})],
 )
 def test_a_strange_record_is_refused(finetuned, capsys, changes):
