@@ -3,6 +3,7 @@
     python tests/bench.py                      # on a GPU, or on the CPU where there is none (about 2 minutes)
     python tests/bench.py --device cpu --repeats 3       # the best of three, on a machine with other work
     python tests/bench.py --data DIR           # with the course's files
+    python tests/bench.py --gpus 1 2           # a large model on one GPU and on two
 
 The plain loop is plain_loop.py. Ours is what `src/run.py pretrain vanilla` runs: recipe `course`, the same datasets,
 model and Trainer. Each row of the table is measured in a process of its own. Its columns:
@@ -18,6 +19,9 @@ model and Trainer. Each row of the table is measured in a process of its own. It
     questions           seconds to answer the dev questions with new parameters, which never end an answer early: up to
                         32 characters each; in brackets, with answers as long as the longest place. The plain way
                         takes 32 characters in any case, and is measured on a few questions and scaled.
+
+With --gpus the table is of a model of 12 layers, 768 wide, with a block of 1,024 that the documents fill: bf16, and the
+same batch of 64 documents however many GPUs share it. Its ratios are to the first row.
 """
 
 import argparse
@@ -61,6 +65,8 @@ STEPS = {"cpu": 6, "cuda": 460}
 PLAIN_QUESTIONS = {"cpu": 10, "cuda": 50}
 COURSE = RECIPES["course"]
 COURSE_STEPS = 14_950
+LARGE = dict(n_layer=12, n_head=12, n_embd=768, block_size=1024)
+LARGE_BATCH, LARGE_STEPS = 64, 48
 
 
 class EnoughError(Exception):
@@ -198,6 +204,61 @@ def matmul_peak(where: torch.device, precision: str) -> float:
     return 3 * 2 * n**3 / seconds_of(product)
 
 
+# ------------------------------------------------------------------------------------------------------ several GPUs
+
+
+def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | None:
+    """The numbers of the large model in this process, which torchrun may have started; None in all but the first."""
+    lines = data.read_corpus(folder / "wiki.txt", in_memory=2**62).splitlines()
+    n = math.ceil(LARGE["block_size"] / min(map(len, lines)))  # so many lines fill a block
+    n_documents = LARGE_BATCH * LARGE_STEPS
+    documents = [" ".join(lines[(i + j) % len(lines)] for j in range(n)) for i in range(n_documents)]
+    longest = int(LARGE["block_size"] * data.MAX_TRUNCATED_SHARE)
+    processes = stages._processes(shard="sharded" in how)
+    with stages._placed(device, "bf16", processes) as where:
+        torch.manual_seed(0)
+        corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
+        config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)
+        model = GPT(config)
+        model = model.to(where) if processes is None else processes.place(model, where)
+        training = TrainerConfig(
+            max_epochs=1,
+            batch_size=LARGE_BATCH,
+            log_every=LARGE_STEPS // 8,
+            bf16=where.type == "cuda",
+            compile="on" if "compiled" in how else "off",
+        )
+        times: list[float] = []
+        on_log = lambda line: times.append(time.time())  # noqa: E731
+        Trainer(model, corpus.to(where), None, training, on_log, processes).train()
+        seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / training.log_every
+        _, y = corpus.batch(torch.arange(LARGE_BATCH, device=where))
+        count = 1 if processes is None else processes.count
+        peak = count * matmul_peak(where, "bf16" if where.type == "cuda" else "float32")
+        found = {
+            "step": seconds,
+            "targets": (y != data.PAD).sum().item() / seconds,
+            "share": needed_operations(config, y) / seconds / peak,
+            "memory": torch.cuda.max_memory_allocated() / 1e9 if where.type == "cuda" else peak_memory() / 1e3,
+        }
+    return found if processes is None or processes.is_first else None
+
+
+def print_large(counts: list[int], device: str, folder: Path) -> None:
+    print("| GPUs | ms/step | tokens/s | | of peak | GB on the first |\n|---|---|---|---|---|---|", flush=True)
+    first = None
+    for how in ("eager", "compiled", "sharded"):
+        for count in counts:
+            if how == "sharded" and count == 1:
+                continue
+            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+            found = in_own_process([*torchrun, __file__, "--large", how], device, folder)
+            first = first or found
+            cells = [f"{count}, {how}", f"{1000 * found['step']:,.1f}", f"{found['targets']:,.0f}"]
+            cells += [f"{first['step'] / found['step']:.2f}x", f"{found['share']:.1%}", f"{found['memory']:.1f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
 # --------------------------------------------------------------------------------------------------- the whole table
 
 
@@ -209,12 +270,12 @@ def print_machine(device: str) -> None:
     print(f"commit {commit.stdout.strip() or 'unknown'}, {date.today()}\n", flush=True)
 
 
-def in_own_process(row: str, device: str, folder: Path, n_steps: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--row", row, "--device", device, "--data", str(folder)]
-    command += ["--steps", str(n_steps), "--began", str(time.time())]
+def in_own_process(arguments: list[str], device: str, folder: Path) -> dict[str, float]:
+    """What this program prints as its last line when it is started with some arguments more."""
+    command = [sys.executable, *arguments, "--device", device, "--data", str(folder), "--began", str(time.time())]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"bench.py: {row}: {done.stderr.strip()}")
+        sys.exit(f"bench.py: {' '.join(arguments)}: {done.stderr.strip()}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -249,18 +310,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data.DATA_FOLDER, help="folder of wiki.txt and birth_dev.tsv")
     parser.add_argument("--steps", type=int, help="of training, a row")
     parser.add_argument("--repeats", type=int, default=1, help="measure all rows so often and keep the best of each")
+    parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on so many GPUs instead")
     parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     n_steps = args.steps or STEPS[args.device]
     if args.row:
         print(json.dumps(measure(args.row, args.device, args.data, n_steps, args.began)))
         return
+    if args.large:
+        if (found := measure_large(args.large, args.device, args.data)) is not None:
+            print(json.dumps(found))
+        return
     print_machine(args.device)
+    if args.gpus:
+        print_large(args.gpus, args.device, args.data)
+        return
     best: dict[str, dict[str, float]] = {}
     for _ in range(args.repeats):
         for row in ROWS[args.device]:
-            found = in_own_process(row, args.device, args.data, n_steps)
+            found = in_own_process([__file__, "--row", row, "--steps", str(n_steps)], args.device, args.data)
             smaller = ("step", "memory", "start_up", "answers", "answers_ended")
             kept = best.get(row, found)
             best[row] = {k: (min if k in smaller else max)(v, kept[k]) for k, v in found.items()}
