@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imported only by runs of several processes
     from parallel import Processes
 
 ROWS_AT_ONCE = 8192  # rows of which batches are made together
+ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
 STEPS_TO_COMPILE = 6000  # compiling takes about as long as it saves on so many steps of a GPU
 
 
@@ -155,6 +156,10 @@ class Trainer:
         self.update = GraphedStep(self._update, model) if self.graphed else self._update
         self.leaves_padding_out = hasattr(model, "positions_needed")
         self.slots = 0  # positions that the graph computes
+        self.ignore_index = getattr(getattr(model, "config", None), "ignore_index", None)
+        # Attention is as wide as the longest row. A GPU minds more small steps than wide ones, a CPU does not.
+        alone_on_cpu = self.device.type == "cpu" and processes is None
+        self.by_length = alone_on_cpu and self.leaves_padding_out and self.ignore_index is not None
         self.compiled = config.compile == "on" or (
             config.compile == "auto"
             and on_cuda
@@ -219,18 +224,35 @@ class Trainer:
 
     def _update(self, x: Tensor, y: Tensor, computed: int | None) -> tuple[Tensor, Tensor]:
         """One step of the optimizer on a batch: (loss, norm of the gradient before clipping), left on the device."""
-        loss = self._loss(x, y, computed)
         self.optimizer.zero_grad()
-        loss.backward()
+        if self.by_length:
+            loss = self._backward_by_length(x, y)
+        else:
+            loss = self._loss(x, y, computed)
+            loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
         self.optimizer.step()
         return loss.detach(), grad_norm if self.processes is None else self.processes.whole(grad_norm)
+
+    def _backward_by_length(self, x: Tensor, y: Tensor) -> Tensor:
+        """Add up the gradients of a few rows at a time, the short ones first; returns the loss of the batch."""
+        loss, n_targets = torch.zeros(()), (y != self.ignore_index).sum()
+        lengths = self.model.positions_needed(y)  # (B,)
+        for rows in lengths.argsort().split(ROWS_TOGETHER):
+            T, computed = int(lengths[rows].max()), int(lengths[rows].sum())
+            if T > 0:  # else there are no targets
+                part_x, part_y = x[rows, :T], y[rows, :T]
+                # A loss is a mean over targets, of which the parts have different numbers.
+                part = self._loss(part_x, part_y, computed) * (part_y != self.ignore_index).sum() / n_targets
+                part.backward()
+                loss += part.detach()
+        return loss
 
     def _loss(self, x: Tensor, y: Tensor, computed: int | None) -> Tensor:
         """The loss of a batch; with several processes this one's share, so that their mean is the loss."""
         weight = None
         if self.processes is not None:
-            weight = self.processes.weight(y, getattr(getattr(self.model, "config", None), "ignore_index", None))
+            weight = self.processes.weight(y, self.ignore_index)
             x, y = self.processes.own(x), self.processes.own(y)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             loss = self.forward(x, y, computed=computed)[1] if self.leaves_padding_out else self.forward(x, y)[1]

@@ -7,6 +7,8 @@ import torch
 import torch.nn as nn
 from torch.utils.data import Dataset
 
+import trainer
+from attention import VARIANTS
 from trainer import Trainer, TrainerConfig, lr_at, parameter_groups
 
 
@@ -162,6 +164,24 @@ def test_a_step_is_adamw_at_the_rate_of_the_schedule():
     line = Trainer(model, BatchSquares(4), None, config).train()
     assert line["lr"] == pytest.approx(0.05), "4 of 8 warmup tokens, this step's own included"
     assert abs(model.linear.weight.item() - before) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_rows_of_like_length_together_have_the_gradients_of_the_batch(corpus, make_model, variant, monkeypatch):
+    """On a CPU a few rows at a time are computed, as wide as the longest of them."""
+    monkeypatch.setattr(trainer, "ROWS_TOGETHER", 3)
+    model = make_model(variant=variant, n_layer=3)
+    x, y = corpus.batch(torch.arange(8))
+    y[3] = 0  # a row without a target
+    expected = model(x, y)[1]
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    widths = []
+    model.register_forward_pre_hook(lambda module, arguments: widths.append(arguments[0].shape[1]))
+    steps = Trainer(model, corpus, None, TrainerConfig(batch_size=8, grad_norm_clip=1e9))
+    loss, _ = steps._update(x, y, None)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close([p.grad for p in model.parameters()], list(gradients), rtol=1e-3, atol=1e-6)
+    assert len(widths) == 3 and widths == sorted(widths) and widths[0] < widths[-1]
 
 
 def test_gradients_are_clipped():
