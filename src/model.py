@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
@@ -154,6 +155,7 @@ class GPT(nn.Module):
     """A decoder-only Transformer over characters (GPT-2's layout, with the course's sizes and names)."""
 
     no_decay = ("pos_emb",)  # for the optimizer: an embedding, though not an nn.Embedding
+    checkpoint_activations = False  # keep only what enters a block, and compute the rest again in the backward pass
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -223,7 +225,9 @@ class GPT(nn.Module):
         if self.variant.bottleneck:
             tokens, x = x, self.down_block(x)  # (B, T, C), (B, M, C)
         for i, block in enumerate(self.blocks):
-            x = block(x, positions, caches[i] if caches else None, packing)
+            arguments = x, positions, caches[i] if caches else None, packing
+            again = self.checkpoint_activations and torch.is_grad_enabled()
+            x = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
         if self.variant.bottleneck:
             x = self.up_block(x, tokens)  # (B, T, C)
         logits = self.head(self.ln_f(x))  # (B, T, V)

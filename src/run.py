@@ -6,11 +6,15 @@
     python src/run.py evaluate vanilla wiki.txt --reading_params_path Q \
         --eval_corpus_path birth_dev.tsv --outputs_path predictions.txt
 
+    torchrun --nproc_per_node=2 src/run.py pretrain ...          # two GPUs, one model
+
 What the commands do is in stages.py.
 """
 
 import argparse
+import os
 import sys
+import time
 
 import torch
 
@@ -45,6 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
             add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
             add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
             add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the blocks; auto: if it pays")
+            add("--checkpoint_activations", action="store_true", help="less memory, a third more computation")
+            add("--shard", action="store_true", help="divide the model among the processes of torchrun")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
         if function is not pretrain:
             add("--reading_params_path", required=function is evaluate, help="parameters to start from")
@@ -61,6 +67,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def complain(message: str) -> None:
+    if int(os.environ.get("RANK", 0)) > 0:
+        # torchrun ends all processes when one has failed, so what all of them find wrong only the first says.
+        time.sleep(5)
+    print(f"run.py: {message}", file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = vars(make_parser().parse_args(argv))
     function = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}[arguments.pop("function")]
@@ -69,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         result = function(**arguments)
     except (OSError, ValueError) as error:
         filename = getattr(error, "filename", None)
-        print(f"run.py: {f'{filename}: {error.strerror}' if filename else error}", file=sys.stderr)
+        complain(f"{filename}: {error.strerror}" if filename else str(error))
         return 2
     except KeyboardInterrupt:
         print("run.py: stopped before the result was written", file=sys.stderr)
@@ -77,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
-        print("run.py: this does not fit into memory: lower --batch_size or the sizes of the model", file=sys.stderr)
+        complain("this does not fit into memory: lower --batch_size or the sizes of the model")
         return 2
     if function is evaluate:
         if result["total"]:

@@ -6,13 +6,14 @@ the arguments or files is a ValueError or OSError raised before training.
 
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +23,9 @@ from checkpoint import atomic_write, check_writable, read_parameters, save_param
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
 from trainer import Trainer, TrainerConfig
+
+if TYPE_CHECKING:
+    from parallel import Processes
 
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
@@ -44,14 +48,18 @@ def pretrain(
     device: str | None = None,
     dtype: str | None = None,
     compile: str = "auto",
+    shard: bool = False,
+    checkpoint_activations: bool = False,
     tb_expt_name: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
 
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
-    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant.
+    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. See parallel.py for
+    `shard` and model.GPT for `checkpoint_activations`.
     """
+    processes = _processes(shard)
     chosen = find_recipe(recipe)
     stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
     corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
@@ -64,13 +72,14 @@ def pretrain(
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
     _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
     dtype = dtype or chosen.dtype
-    with _placed(device, dtype) as where:
+    with _placed(device, dtype, processes) as where:
         _seed(seed)
-        model = GPT(config).to(where)
+        model = GPT(config)
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
             about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-        how = {"dtype": dtype, "compile": compile}
+        model.checkpoint_activations = checkpoint_activations
+        how = {"dtype": dtype, "compile": compile, "where": where, "processes": processes}
         return _train(model, train_dataset, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
 
 
@@ -89,6 +98,8 @@ def finetune(
     device: str | None = None,
     dtype: str | None = None,
     compile: str = "auto",
+    shard: bool = False,
+    checkpoint_activations: bool = False,
     tb_expt_name: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -96,6 +107,7 @@ def finetune(
 
     The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
     """
+    processes = _processes(shard)
     starts = reading_params_path is not None
     state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
@@ -105,15 +117,16 @@ def finetune(
         stage = chosen.refine or stage
     stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     dtype = dtype or chosen.dtype
-    with _placed(device, dtype) as where:
+    with _placed(device, dtype, processes) as where:
         _seed(seed)
         model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = _read_questions(finetune_corpus_path, corpus)
         _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
-        how = {"dtype": dtype, "compile": compile}
-        return _train(model.to(where), questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+        model.checkpoint_activations = checkpoint_activations
+        how = {"dtype": dtype, "compile": compile, "where": where, "processes": processes}
+        return _train(model, questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
 
 
 def evaluate(
@@ -131,6 +144,8 @@ def evaluate(
 
     Returns {"total", "correct", "predictions", "seconds"}; total is 0 for a file without answers.
     """
+    if _processes() is not None:
+        raise ValueError("evaluate runs in one process: start it with python, not with torchrun")
     state_dict, record = _read_parameters(reading_params_path)
     chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
     questions_path = data.find_file(eval_corpus_path)
@@ -174,6 +189,17 @@ def variant_options() -> dict[str, Option]:
     return {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}
 
 
+def _processes(shard: bool = False) -> "Processes | None":
+    """The processes of this run if torchrun started several."""
+    if "LOCAL_RANK" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        from parallel import Processes  # only here, as no other run needs it
+
+        return Processes.of_torchrun(shard)
+    if shard:
+        raise ValueError("--shard divides a model among processes: start several with torchrun --nproc_per_node")
+    return None
+
+
 def _seed(seed: int) -> None:
     if not 0 <= seed < 2**63:
         raise ValueError(f"the seed is {seed}: it must be at least 0 and below 2**63")
@@ -186,7 +212,9 @@ def _refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
 
 
 def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
-    """Refuse now what could not be written, or should not be, after training."""
+    """Refuse now what could not be written, or should not be, after training. Only the first process writes."""
+    if (processes := _processes()) is not None and not processes.is_first:
+        return
     _refuse_overwriting(writing_params_path, *inputs)
     for ending in ("", ".json", ".log.jsonl"):
         check_writable(f"{writing_params_path}{ending}")
@@ -230,9 +258,11 @@ def _vocabulary(corpus: data.CharCorruptionDataset) -> str:
 
 
 @contextmanager
-def _placed(device: str | None, dtype: str = "tf32") -> Iterator[torch.device]:
+def _placed(device: str | None, dtype: str = "tf32", processes: "Processes | None" = None) -> Iterator[torch.device]:
     """The device to run on, with float32 matrix products in TF32 where it has them unless `dtype` is float32."""
-    if device is None:
+    if processes is not None:
+        device = processes.device(device)
+    elif device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device.split(":")[0] not in ("cuda", "mps", "cpu"):
         raise ValueError(f"--device {device}: choose cuda, mps or cpu")
@@ -245,7 +275,8 @@ def _placed(device: str | None, dtype: str = "tf32") -> Iterator[torch.device]:
     torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
     torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
     try:
-        yield where
+        with nullcontext() if processes is None else processes.joined(where):
+            yield where
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -262,6 +293,7 @@ def _train(
     tb_expt_name: str | None,
 ) -> dict[str, Any]:
     """Train by `stage`, log every line, write the parameters and their record; returns the record."""
+    where, processes = how["where"], how["processes"]
     scheduled_rows = stage.max_epochs * len(train_dataset)
     if stage.schedule_epochs is not None:
         scheduled_rows = stage.schedule_epochs * len(corpus)
@@ -279,15 +311,19 @@ def _train(
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
-        bf16=how["dtype"] == "bf16" and model.device.type == "cuda",  # elsewhere it is slower, not faster
+        bf16=how["dtype"] == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
         compile=how["compile"],
         seed=about["seed"],
     )
+    if processes is not None and processes.shard and recipe.optimizer == "muon":
+        raise ValueError("--shard: Muon needs whole matrices: choose a recipe that trains with AdamW, as course does")
     n_parameters = sum(p.numel() for p in model.parameters())
-    print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
+    model = model.to(where) if processes is None else processes.place(model, where)
+    print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {where}, ", end="")
     print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
-    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
-        trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
+    writes = processes is None or processes.is_first
+    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) if writes else nullcontext() as on_log:
+        trainer = Trainer(model, train_dataset.to(where), None, config, on_log, processes)
         print(f"computed in {trainer}", flush=True)
         result = trainer.train()
     record = {
@@ -301,11 +337,15 @@ def _train(
         "tokens": result["tokens"],
         "final_loss": result["loss"],
         "seconds": round(result["seconds"], 3),
-        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else str(model.device),
+        "device": torch.cuda.get_device_name() if where.type == "cuda" else str(where),
         "computed_in": str(trainer),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
-    save_parameters(writing_params_path, model, record)
+    if processes is not None and processes.shard:
+        whole, model = processes.whole_state_dict(model), GPT(model.config)
+        model.load_state_dict(whole, strict=writes)  # the first process has all of them, the others none
+    if writes:
+        save_parameters(writing_params_path, model, record)
     print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {writing_params_path}")
     return record
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
@@ -23,6 +23,9 @@ from tqdm import tqdm
 
 from graphed import GraphedStep
 from muon import Muon
+
+if TYPE_CHECKING:  # imported only by runs of several processes
+    from parallel import Processes
 
 ROWS_AT_ONCE = 8192  # rows of which batches are made together
 STEPS_TO_COMPILE = 6000  # compiling takes about as long as it saves on so many steps of a GPU
@@ -114,7 +117,8 @@ class Trainer:
 
     A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model; any other
     torch Dataset of tensor pairs goes through a DataLoader. A model with `positions_needed(targets)` takes an argument
-    `computed` and leaves padding out. `on_log` receives every line of the log as a dict.
+    `computed` and leaves padding out. `on_log` receives every line of the log as a dict. With `processes` each of them
+    has such a Trainer, and computes its own rows of every batch.
     """
 
     def __init__(
@@ -124,8 +128,10 @@ class Trainer:
         test_dataset: Dataset | None,
         config: TrainerConfig,
         on_log: Callable[[dict[str, float]], None] | None = None,
+        processes: "Processes | None" = None,
     ):
-        self.model, self.config = model, config
+        self.model, self.config, self.processes = model, config, processes
+        self.forward = model if processes is None else processes.wrap(model)
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.on_log = on_log or (lambda line: None)
         self.device = next(model.parameters()).device
@@ -141,7 +147,11 @@ class Trainer:
         else:
             self.optimizer = torch.optim.AdamW(groups, **settings)
 
-        self.graphed = on_cuda and hasattr(train_dataset, "batch")
+        # No graph of steps in which processes talk: each computes its own number of positions, and one that replays
+        # would meet another that does not. None either where activations are computed twice: dropout must be, too,
+        # and its state cannot be read while a graph is recorded.
+        single = processes is None and not getattr(model, "checkpoint_activations", False)
+        self.graphed = on_cuda and single and hasattr(train_dataset, "batch")
         self.update = GraphedStep(self._update, model) if self.graphed else self._update
         self.leaves_padding_out = hasattr(model, "positions_needed")
         self.slots = 0  # positions that the graph computes
@@ -159,6 +169,8 @@ class Trainer:
         """How steps are computed, for people."""
         parts = ["bf16" if self.config.bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"]
         parts += ["a CUDA graph a step"] * self.graphed + ["compiled blocks"] * self.compiled
+        parts += ["checkpointed activations"] * getattr(self.model, "checkpoint_activations", False)
+        parts += [str(self.processes)] * (self.processes is not None)
         return ", ".join(parts + ["no padding"] * self.leaves_padding_out)
 
     def train(self) -> dict[str, float]:
@@ -169,7 +181,8 @@ class Trainer:
         began = time.perf_counter()
         # A bar that redraws suits a terminal; in a file, a line every half minute says enough.
         mininterval = 0.2 if sys.stderr.isatty() else 30
-        bar = tqdm(total=self.last_step, unit="step", mininterval=mininterval, dynamic_ncols=True)
+        silent = self.processes is not None and not self.processes.is_first
+        bar = tqdm(total=self.last_step, unit="step", mininterval=mininterval, dynamic_ncols=True, disable=silent)
 
         for epoch in range(1, config.max_epochs + 1):
             self.model.train()
@@ -186,7 +199,8 @@ class Trainer:
                 if step % config.log_every == 0 or step == self.last_step:
                     seconds = time.perf_counter() - began
                     # Here the host waits for the device.
-                    line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss_sum.item() / loss_steps}
+                    loss = self._mean(loss_sum / loss_steps).item()
+                    line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss}
                     line |= {"lr": lr, "grad_norm": grad_norm.item(), "tokens_per_second": tokens / seconds}
                     if not math.isfinite(line["loss"] + line["grad_norm"]):
                         raise ValueError(
@@ -210,11 +224,21 @@ class Trainer:
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
         self.optimizer.step()
-        return loss.detach(), grad_norm
+        return loss.detach(), grad_norm if self.processes is None else self.processes.whole(grad_norm)
 
     def _loss(self, x: Tensor, y: Tensor, computed: int | None) -> Tensor:
+        """The loss of a batch; with several processes this one's share, so that their mean is the loss."""
+        weight = None
+        if self.processes is not None:
+            weight = self.processes.weight(y, getattr(getattr(self.model, "config", None), "ignore_index", None))
+            x, y = self.processes.own(x), self.processes.own(y)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            return self.model(x, y, computed=computed)[1] if self.leaves_padding_out else self.model(x, y)[1]
+            loss = self.forward(x, y, computed=computed)[1] if self.leaves_padding_out else self.forward(x, y)[1]
+        return loss if weight is None else loss * weight
+
+    def _mean(self, value: Tensor) -> Tensor:
+        """The mean over processes."""
+        return value if self.processes is None else self.processes.mean(value)
 
     def _set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -231,7 +255,7 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"):  # too few steps to compile for
             losses = [self._loss(x, y, computed) for x, y, computed in self._batches(dataset, epoch=0)]
         self.model.train(was_training)
-        return torch.stack(losses).mean().item()
+        return self._mean(torch.stack(losses).mean()).item()
 
     def _batches(self, dataset: Dataset, epoch: int) -> Iterator[tuple[Tensor, Tensor, int | None]]:
         """The batches (x, y, positions to compute) of an epoch on the device, every row once, the last one smaller.
@@ -259,7 +283,8 @@ class Trainer:
         """
         if not self.leaves_padding_out:
             return [None] * math.ceil(len(y) / size)
-        needed = [int(n) for n in torch.stack([n.sum() for n in self.model.positions_needed(y).split(size)]).tolist()]
+        own = self.processes.own if self.processes is not None else lambda rows: rows
+        needed = torch.stack([own(rows).sum() for rows in self.model.positions_needed(y).split(size)]).int().tolist()
         if not self.graphed:
             return needed
         if self.slots == 0:

@@ -210,6 +210,20 @@ def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare):
         assert logits.shape == (computed, V), "that many positions are computed and no more"
 
 
+def test_checkpointed_activations_change_neither_loss_nor_gradients():
+    model = GPT(GPTConfig(vocab_size=V, block_size=T, n_layer=2, n_head=2, n_embd=16))  # with dropout
+    idx, calls, found = tokens(3, T), [], []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda *_: calls.append(1))
+    for again in (False, True):
+        torch.manual_seed(0)
+        model.checkpoint_activations = again
+        loss = model(idx, idx)[1]
+        found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    torch.testing.assert_close(*found)
+    assert len(calls) == 2 + 2 * 2, "each block runs again for its gradients"
+
+
 def test_another_id_can_be_ignored():
     model = GPT(GPTConfig(**SMALL, ignore_index=-100))
     targets = tokens(2, T)

@@ -1,0 +1,344 @@
+"""A plain training loop and ours, side by side on this machine: time, memory, start-up, evaluation.
+
+    python tests/bench.py                      # on a GPU, or on the CPU where there is none (about 2 minutes)
+    python tests/bench.py --device cpu --repeats 3       # the best of three, on a machine with other work
+    python tests/bench.py --data DIR           # with the course's files
+    python tests/bench.py --gpus 1 2           # a large model on one GPU and on two
+
+The plain loop is plain_loop.py. Ours is what `src/run.py pretrain vanilla` runs: recipe `course`, the same datasets,
+model and Trainer. Each row of the table is measured in a process of its own. Its columns:
+
+    ms/step, steps/s    median over the intervals between two lines of the log: epochs on a GPU, steps on a CPU
+    tokens/s            positions of the batches, padding included, and those of them with a target
+    of peak (MFU)       operations that the batch needs without its padding, over what a large matrix product in the
+                        same precision reaches on this machine, measured in the same process
+    memory              of the training step: on a GPU the most that was allocated at once, parameters included; on a
+                        CPU the growth of the process's peak beyond what it held before the first step
+    start-up            from starting Python to the end of the first step, compilation and recording included
+    14,950 steps        start-up and the course's pretraining at this rate
+    questions           seconds to answer the dev questions with new parameters, which never end an answer early: up to
+                        32 characters each; in brackets, with answers as long as the longest place. The plain way
+                        takes 32 characters in any case, and is measured on a few questions and scaled.
+
+With --gpus the table is of a model of 12 layers, 768 wide, with a block of 1,024 that the documents fill: bf16, and the
+same batch of 64 documents however many GPUs share it. Its ratios are to the first row.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+import plain_loop  # noqa: E402
+from corpus_size import peak_memory  # noqa: E402
+
+import dataset as data  # noqa: E402
+import stages  # noqa: E402
+from model import GPT, GPTConfig  # noqa: E402
+from recipes import RECIPES  # noqa: E402
+from trainer import Trainer, TrainerConfig  # noqa: E402
+
+ROWS = {
+    "cpu": ("plain float32", "ours float32"),
+    "cuda": (
+        "plain float32",
+        "plain tf32",
+        "ours tf32",
+        "ours tf32 compiled",
+        "ours bf16",
+        "ours bf16 compiled",
+    ),
+}
+STEPS = {"cpu": 6, "cuda": 460}
+PLAIN_QUESTIONS = {"cpu": 10, "cuda": 50}
+COURSE = RECIPES["course"]
+COURSE_STEPS = 14_950
+LARGE = dict(n_layer=12, n_head=12, n_embd=768, block_size=1024)
+LARGE_BATCH, LARGE_STEPS = 64, 48
+
+
+class EnoughError(Exception):
+    """Raised from the log to end a run whose end nobody waits for."""
+
+
+# ------------------------------------------------------------------------------------------------ measuring a row
+
+
+def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> dict[str, float]:
+    """The numbers of one row, in this process. `began` is when it was started, in seconds since the epoch."""
+    who, precision, *compiled = row.split()
+    text = data.read_corpus(folder / "wiki.txt", in_memory=2**62)
+    with stages._placed(device, precision) as where:
+        torch.manual_seed(0)
+        corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
+        config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
+        steps_per_epoch = math.ceil(len(corpus) / COURSE.pretrain.batch_size)
+        every = steps_per_epoch if where.type == "cuda" else 1
+        training = TrainerConfig(
+            max_epochs=COURSE.pretrain.max_epochs,
+            batch_size=COURSE.pretrain.batch_size,
+            learning_rate=COURSE.pretrain.learning_rate,
+            decay_gains_and_embeddings=COURSE.decay_gains_and_embeddings,
+            lr_decay=True,
+            warmup_tokens=COURSE.pretrain.warmup_tokens,
+            final_tokens=COURSE.pretrain.schedule_epochs * len(corpus) * corpus.block_size,
+            log_every=every,
+            bf16=precision == "bf16",
+            compile="on" if compiled else "off",
+        )
+        model = (plain_loop.PlainGPT if who == "plain" else GPT)(config).to(where)
+        before = peak_memory()
+        times = train_a_while(model, text, corpus.to(where), training, n_steps)
+        seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / every
+        memory = torch.cuda.max_memory_allocated() / 1e6 if where.type == "cuda" else peak_memory() - before
+
+        _, y = corpus.batch(torch.arange(len(corpus), device=where), torch.Generator(where).manual_seed(0))
+        peak = matmul_peak(where, precision)
+        found = {
+            "step": seconds,
+            "positions": y.numel() / steps_per_epoch / seconds,
+            "targets": (y != data.PAD).sum().item() / steps_per_epoch / seconds,
+            "peak": peak,
+            "share": needed_operations(config, y) / steps_per_epoch / seconds / peak,
+            "memory": memory,
+            "start_up": times[0] - began - (every - 1) * seconds,
+        }
+        return found | measure_answers(who, config, corpus, where, folder / "birth_dev.tsv")
+
+
+def train_a_while(
+    model: torch.nn.Module, text: str, corpus: data.CharCorruptionDataset, training: TrainerConfig, n_steps: int
+) -> list[float]:
+    """Train for at least `n_steps`; returns the times at which the lines of the log came, at least three."""
+    times: list[float] = []
+
+    def on_log(line: dict[str, float]) -> None:
+        times.append(time.time())
+        if line["step"] >= n_steps and len(times) >= 3:
+            raise EnoughError
+
+    try:
+        if isinstance(model, GPT):
+            Trainer(model, corpus, None, training, on_log).train()
+        else:
+            plain_corpus = plain_loop.PlainCorruptionDataset(text, corpus.block_size)
+            # As many workers as the course has; on a CPU they would take the model's cores.
+            n_workers = 4 if corpus.device.type == "cuda" else 0
+            plain_loop.train(model, plain_corpus, training, n_workers, on_log)
+    except EnoughError:
+        return times
+
+
+def measure_answers(who: str, config: GPTConfig, corpus, where: torch.device, path: Path) -> dict[str, float]:
+    """Seconds to answer all questions of `path` with new parameters, without an early end and with one."""
+    pairs = data.read_places(path)
+    questions = [question for question, _ in pairs]
+    longest = max(len(place) for _, place in pairs) + 1  # and the MASK that ends it
+    model = GPT(config).to(where)
+    if who == "plain":
+        plain = plain_loop.PlainGPT(config).to(where)
+        plain_corpus = plain_loop.PlainCorruptionDataset("\n".join(corpus.data) + "\n", corpus.block_size)
+        few = questions[:: max(1, len(questions) // PLAIN_QUESTIONS[where.type])]
+
+        def ask():
+            for question in few:
+                plain_loop.answer(plain, plain_corpus, question, stages.ANSWER_LENGTH)
+
+        seconds = seconds_of(ask) * len(questions) / len(few)
+        return {"answers": seconds, "answers_ended": seconds}
+    ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, path)
+    return {
+        "answers": seconds_of(lambda: stages.answer(model, corpus, ids, lengths)),
+        "answers_ended": seconds_of(lambda: model.generate(ids.to(where), lengths, longest).tolist()),
+    }
+
+
+def seconds_of(function, repeats: int = 3) -> float:
+    """The fastest of some calls after a first one: other programs can only make it slower."""
+    function()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def needed_operations(config: GPTConfig, y: torch.Tensor) -> float:
+    """Floating-point operations of forward and backward over targets y (B, T), padding and the future left out.
+
+    Two for each weight of a matrix product at each position and four for each channel at each pair of positions,
+    and twice as many again for the gradients.
+    """
+    place = torch.arange(1, y.size(1) + 1, device=y.device)
+    lengths = (place * (y != config.ignore_index)).amax(dim=1).double()  # (B,)
+    C, L = config.n_embd, config.n_layer
+    weights = L * 12 * C * C + C * config.vocab_size
+    pairs = (lengths * (lengths + 1) / 2).sum().item()
+    return 3 * (2 * weights * lengths.sum().item() + 4 * C * L * pairs)
+
+
+def matmul_peak(where: torch.device, precision: str) -> float:
+    """Floating-point operations a second of a large matrix product in a precision."""
+    n = 8192 if where.type == "cuda" else 2048
+    a = torch.randn(n, n, device=where, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    def product():
+        for _ in range(3):
+            a @ a
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+
+    return 3 * 2 * n**3 / seconds_of(product)
+
+
+# ------------------------------------------------------------------------------------------------------ several GPUs
+
+
+def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | None:
+    """The numbers of the large model in this process, which torchrun may have started; None in all but the first."""
+    lines = data.read_corpus(folder / "wiki.txt", in_memory=2**62).splitlines()
+    n = math.ceil(LARGE["block_size"] / min(map(len, lines)))  # so many lines fill a block
+    n_documents = LARGE_BATCH * LARGE_STEPS
+    documents = [" ".join(lines[(i + j) % len(lines)] for j in range(n)) for i in range(n_documents)]
+    longest = int(LARGE["block_size"] * data.MAX_TRUNCATED_SHARE)
+    processes = stages._processes(shard="sharded" in how)
+    with stages._placed(device, "bf16", processes) as where:
+        torch.manual_seed(0)
+        corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
+        config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)
+        model = GPT(config)
+        model = model.to(where) if processes is None else processes.place(model, where)
+        training = TrainerConfig(
+            max_epochs=1,
+            batch_size=LARGE_BATCH,
+            log_every=LARGE_STEPS // 8,
+            bf16=where.type == "cuda",
+            compile="on" if "compiled" in how else "off",
+        )
+        times: list[float] = []
+        on_log = lambda line: times.append(time.time())  # noqa: E731
+        Trainer(model, corpus.to(where), None, training, on_log, processes).train()
+        seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / training.log_every
+        _, y = corpus.batch(torch.arange(LARGE_BATCH, device=where))
+        count = 1 if processes is None else processes.count
+        peak = count * matmul_peak(where, "bf16" if where.type == "cuda" else "float32")
+        found = {
+            "step": seconds,
+            "targets": (y != data.PAD).sum().item() / seconds,
+            "share": needed_operations(config, y) / seconds / peak,
+            "memory": torch.cuda.max_memory_allocated() / 1e9 if where.type == "cuda" else peak_memory() / 1e3,
+        }
+    return found if processes is None or processes.is_first else None
+
+
+def print_large(counts: list[int], device: str, folder: Path) -> None:
+    print("| GPUs | ms/step | tokens/s | | of peak | GB on the first |\n|---|---|---|---|---|---|", flush=True)
+    first = None
+    for how in ("eager", "compiled", "sharded"):
+        for count in counts:
+            if how == "sharded" and count == 1:
+                continue
+            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+            found = in_own_process([*torchrun, __file__, "--large", how], device, folder)
+            first = first or found
+            cells = [f"{count}, {how}", f"{1000 * found['step']:,.1f}", f"{found['targets']:,.0f}"]
+            cells += [f"{first['step'] / found['step']:.2f}x", f"{found['share']:.1%}", f"{found['memory']:.1f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+# --------------------------------------------------------------------------------------------------- the whole table
+
+
+def print_machine(device: str) -> None:
+    """Where and when a table was made, and of what."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads of a CPU"
+    print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}, ", end="")
+    print(f"commit {commit.stdout.strip() or 'unknown'}, {date.today()}\n", flush=True)
+
+
+def in_own_process(arguments: list[str], device: str, folder: Path) -> dict[str, float]:
+    """What this program prints as its last line when it is started with some arguments more."""
+    command = [sys.executable, *arguments, "--device", device, "--data", str(folder), "--began", str(time.time())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"bench.py: {' '.join(arguments)}: {done.stderr.strip()}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def line_of(row: str, found: dict[str, float], first: dict[str, float]) -> str:
+    cells = [
+        row,
+        f"{1000 * found['step']:,.2f}",
+        f"{1 / found['step']:,.3g}",
+        f"{first['step'] / found['step']:.1f}x",
+        f"{found['positions']:,.0f}",
+        f"{found['targets']:,.0f}",
+        f"{found['peak'] / 1e12:.3g}",
+        f"{found['share']:.1%}",
+        f"{found['memory']:,.0f}",
+        f"{found['start_up']:.1f}",
+        f"{found['start_up'] + COURSE_STEPS * found['step']:,.0f}",
+        f"{found['answers']:,.2f} ({found['answers_ended']:,.2f})",
+        f"{first['answers'] / found['answers']:.0f}x",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+HEADER = (
+    "| | ms/step | steps/s | | positions/s | targets/s | peak TFLOP/s | of peak | memory MB | start-up s "
+    "| 14,950 steps s | questions s | |"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--data", type=Path, default=data.DATA_FOLDER, help="folder of wiki.txt and birth_dev.tsv")
+    parser.add_argument("--steps", type=int, help="of training, a row")
+    parser.add_argument("--repeats", type=int, default=1, help="measure all rows so often and keep the best of each")
+    parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on so many GPUs instead")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--large", help=argparse.SUPPRESS)
+    parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    n_steps = args.steps or STEPS[args.device]
+    if args.row:
+        print(json.dumps(measure(args.row, args.device, args.data, n_steps, args.began)))
+        return
+    if args.large:
+        if (found := measure_large(args.large, args.device, args.data)) is not None:
+            print(json.dumps(found))
+        return
+    print_machine(args.device)
+    if args.gpus:
+        print_large(args.gpus, args.device, args.data)
+        return
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(args.repeats):
+        for row in ROWS[args.device]:
+            found = in_own_process([__file__, "--row", row, "--steps", str(n_steps)], args.device, args.data)
+            smaller = ("step", "memory", "start_up", "answers", "answers_ended")
+            kept = best.get(row, found)
+            best[row] = {k: (min if k in smaller else max)(v, kept[k]) for k, v in found.items()}
+            print(f"{row}: {1000 * found['step']:,.2f} ms", file=sys.stderr, flush=True)
+    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1))
+    for row, found in best.items():
+        print(line_of(row, found, best[ROWS[args.device][0]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Several processes train the model that one would, and only the first is heard of."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import stages
+from parallel import Processes
+from recipes import RECIPES
+from run import main
+
+SRC = Path(stages.__file__).parent
+SIZES = dict(n_layer=2, n_head=2, n_embd=32, block_size=64)
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+NO_DROPOUT = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
+# The command line without dropout, of which every process draws its own, and with every step in the log.
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(SRC)!r})
+import stages, trainer
+from recipes import RECIPES
+from run import main
+RECIPES["course"].model.update({NO_DROPOUT!r})
+stages.TrainerConfig = lambda **given: trainer.TrainerConfig(log_every=1, **given)
+sys.exit(main())
+"""
+
+
+def start(folder: Path, launcher: list[str], more: list[str], **environment: str | int) -> subprocess.Popen:
+    sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+    command = [sys.executable, *launcher, "program.py", "pretrain", "vanilla", "wiki.txt", "--device", "cpu"]
+    command += ["--max_epochs", "3", "--batch_size", "4", *sizes, *more]
+    environment = os.environ | {name: str(value) for name, value in environment.items()} | {"OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe)
+
+
+def start_two(folder: Path, *more: str) -> list[subprocess.Popen]:
+    """What torchrun does for two processes, without the seconds that it takes to start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=free.getsockname()[1], WORLD_SIZE=2, LOCAL_WORLD_SIZE=2)
+    return [start(folder, [], [*more], RANK=rank, LOCAL_RANK=rank, **shared) for rank in range(2)]
+
+
+def test_two_processes_follow_the_trajectory_of_one(folder, monkeypatch):
+    """The gradients of unequal parts are weighted; 9 rows in batches of 4 end with one row for two processes.
+
+    The same with the model divided among them, and with its activations computed twice.
+    """
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    runs = {
+        "copied": [start(folder, TORCHRUN, ["--writing_params_path", "copied"])],
+        "sharded": start_two(folder, "--writing_params_path", "sharded", "--shard", "--checkpoint_activations"),
+    }
+    for name, value in NO_DROPOUT.items():
+        monkeypatch.setitem(RECIPES["course"].model, name, value)
+    make_config = stages.TrainerConfig
+    monkeypatch.setattr(stages, "TrainerConfig", lambda **given: make_config(log_every=1, **given))
+    stages.pretrain("vanilla", "wiki.txt", "alone", device="cpu", max_epochs=3, batch_size=4, **SIZES)
+    outputs = {name: [program.communicate(timeout=120) for program in programs] for name, programs in runs.items()}
+    for name, programs in runs.items():
+        out, err = ("".join(texts) for texts in zip(*outputs[name], strict=True))
+        assert [program.returncode for program in programs] == [0] * len(programs), err
+        assert out.count("computed in") == 1 and "2 processes" in out, "the first process speaks, and only that"
+        for line, expected in zip(read_log(folder / name), read_log(folder / "alone"), strict=True):
+            assert line["tokens"] == expected["tokens"]
+            assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+            assert line["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
+        parameters, expected = torch.load(folder / name), torch.load(folder / "alone")
+        assert parameters.keys() == expected.keys()
+        for key, value in parameters.items():
+            if not key.endswith("attn.key.bias"):  # moves nothing: its gradient is rounding, which AdamW scales up
+                torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-4)
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"wiki.txt", "train.tsv", "test.tsv", "program.py"} | {
+        f"{name}{ending}" for name in ("alone", *runs) for ending in ("", ".json", ".log.jsonl")
+    }
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 8])
+def test_the_mean_of_weighted_parts_is_the_loss_of_the_batch(n_rows):
+    y = torch.randint(0, 3, (n_rows, 5))  # targets equal to 0 do not count
+    y[:, 0] = 1
+    losses = torch.rand(n_rows, 5)
+
+    def mean_loss(losses, y):
+        return losses[y != 0].mean()
+
+    parts = [Processes(rank, 3, rank, 3) for rank in range(3)]
+    weighted = [part.weight(y, 0) * mean_loss(part.own(losses), part.own(y)) for part in parts]
+    torch.testing.assert_close(torch.stack(weighted).mean(), mean_loss(losses, y))
+    if n_rows >= 3:
+        assert torch.equal(torch.cat([part.own(y) for part in parts]), y)
+
+
+def test_each_process_has_its_own_dropout(make_model):
+    seeds = []
+    for rank in range(3):
+        torch.manual_seed(7)
+        Processes(rank, 3, rank, 3, shard=True).wrap(make_model())
+        seeds.append(torch.initial_seed())
+    assert seeds == [7, 8, 9], "the first has that of a run of one"
+
+
+@pytest.fixture
+def as_one_of_two(monkeypatch):
+    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2).items():
+        monkeypatch.setenv(name, str(value))
+
+
+PRETRAIN = ["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "P"]
+EVALUATE = ["evaluate", "vanilla", "wiki.txt", "--reading_params_path", "P", "--eval_corpus_path", "test.tsv"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([*PRETRAIN, "--device", "cuda"], "2 processes need a GPU each and this machine has 1: start torchrun with"),
+        ([*PRETRAIN, "--device", "cuda:1"], "each on its own GPU"),
+        ([*EVALUATE, "--outputs_path", "O"], "evaluate runs in one process"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_one_sentence(
+    folder, as_one_of_two, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_one_process_cannot_divide_a_model(folder, capsys):
+    assert main([*PRETRAIN, "--shard"]) == 2
+    assert "start several with torchrun" in capsys.readouterr().err
+
+
+def test_a_run_of_one_process_does_without(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "parallel", None)  # importing it fails
+    stages.pretrain("vanilla", "wiki.txt", "P", device="cpu", max_epochs=1, **SIZES)
