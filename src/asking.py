@@ -58,7 +58,8 @@ def answer_with_confidence(
         if said is not None:
             begun_length = length + said.size(1)
             begun = _put(prompt, length, said[first : first + 512].to(model.device))
-        new = model.generate(begun, begun_length, stages.ANSWER_LENGTH, stop_token=data.MASK)  # (B, N)
+        still = stages.ANSWER_LENGTH - (0 if said is None else said.size(1))
+        new = model.generate(begun, begun_length, still, stop_token=data.MASK)  # (B, N)
         if said is not None:
             new = torch.cat([said[first : first + 512].to(model.device), new], dim=1)
         string = _put(prompt, length, new)[:, : model.config.block_size]  # (B, L)
@@ -136,8 +137,8 @@ def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
     The weights of the last token of the prompt, the MASK from which that character is predicted; mean over the heads,
     so each layer's sum to 1. ValueError for a variant whose weights are not softmax(q k') of all tokens.
     """
-    written_out = all(type(block.attn)._attend is CausalSelfAttention._attend for block in model.blocks)
-    if model.variant.bottleneck or not written_out:
+    # Where scores are made otherwise than in CausalSelfAttention, writing that out would draw something else.
+    if model.variant.bottleneck or getattr(model.variant, "_attend", None) is not CausalSelfAttention._attend:
         raise ValueError(
             f"--show attention: the weights of {model.config.variant} are not one number for every two characters, so "
             "there is nothing to draw: choose a vanilla, sinusoidal or rope model"

@@ -67,6 +67,7 @@ class Calibration:
     unavoidable: float  # what chance alone makes of a perfectly calibrated model
     unavoidable_scaled: float
     unseen_scaled: np.ndarray | None  # at `temperature`, which saw none of these
+    fitted: bool  # False if all answers are right, or all wrong: no temperature fits that
 
 
 @dataclass
@@ -247,6 +248,7 @@ def calibrate(run: Run) -> Calibration:
         unavoidable_error(confidence, n_bins),
         unavoidable_error(scaled, n_bins),
         at(run.unseen, temperature)[0] if run.unseen is not None else None,
+        fitted=run.right.any() and not run.right.all(),
     )
 
 
@@ -294,7 +296,7 @@ def write_calibration(run: Run, questions: Questions) -> None:
         "questions": questions.path.name,
         "bins": [{"low": b.low, "high": b.high, "total": b.total, "right": b.right} for b in bins],
         "right_nine_times_in_ten_from": needed.threshold if needed else None,
-        "temperature": run.calibration.temperature,
+        "temperature": run.calibration.temperature if run.calibration.fitted else None,
         "expected_calibration_error": run.calibration.error,
     }
     if run.unseen is not None:

@@ -16,6 +16,10 @@ def nine_in_ten(run):
     return needed_for(risk_coverage(run.answers.confidence, run.right), 0.9)
 
 
+def telling(higher: np.ndarray, lower: np.ndarray) -> str:
+    return f"{separation(higher, lower):.2f}" if len(higher) and len(lower) else "–"
+
+
 def above(confidence: np.ndarray, threshold: float) -> tuple[int, int]:
     return int((confidence >= threshold).sum()), len(confidence)
 
@@ -57,9 +61,12 @@ def calibration(page, sure, questions) -> None:
         "as it is, lines are 95% intervals. Below the dashed line the model is surer than it should be, above it "
         "less sure."
     )
-    rows = [[r.label, f"{100 * r.calibration.error:.1f}", f"{100 * r.calibration.unavoidable:.1f}",
-             f"{r.calibration.temperature:.2f}", f"{100 * r.calibration.error_scaled:.1f}",
-             f"{100 * r.calibration.unavoidable_scaled:.1f}"] for r in sure]  # fmt: skip
+    rows = []
+    for r in sure:
+        c = r.calibration
+        scaled = [f"{c.temperature:.2f}", f"{100 * c.error_scaled:.1f}", f"{100 * c.unavoidable_scaled:.1f}"]
+        plain = [f"{100 * c.error:.1f}", f"{100 * c.unavoidable:.1f}"]
+        rows.append([r.label, *plain, *(scaled if c.fitted else "–––")])
     groups = [[f"{percent(b.low, 0)} to {percent(b.high, 0)}", b.total, percent(b.confidence) if b.total else "–",
                counted(b.right, b.total), interval(b.right, b.total) if b.total else "–"] for b in bins]  # fmt: skip
     page.section(
@@ -78,11 +85,11 @@ def calibration(page, sure, questions) -> None:
         paragraph(
             "Temperature scaling divides the model's logits by one number before they become probabilities; above 1 "
             "it makes it less sure, below 1 surer, and no answer changes. The number has to be fitted on questions "
-            "the model was not trained on. It was finetuned on all training rows and knows those by heart, so it is "
-            "fitted on the questions of this report instead, cross-fitted: these are split at random into five "
-            "parts, and the answers of each part are scaled with the number that fits the other four best (by the "
-            "log loss of right and wrong). So no answer had a say in its own confidence. The temperature in the "
-            "table is fitted on all of them.",
+            "the model was not trained on. It knows the training rows by heart, and none were held out for this, so "
+            "it is fitted on the questions of this report, cross-fitted: these are split at random into five parts, "
+            "and the answers of each part are scaled with the number that fits the other four best (by the log loss "
+            "of right and wrong). So no answer had a say in its own confidence. The temperature in the table is "
+            "fitted on all of them. A run that is never right, or always, has none.",
             "note",
         ),
     )
@@ -110,7 +117,7 @@ def abstaining(page, sure) -> None:
                      f"{counted(point.total, n)} of the questions; {point.right} right "
                      f"({interval(point.right, point.total)})"
                      if point else "–",
-                     f"{separation(confidence[run.right], confidence[~run.right]):.2f}"])  # fmt: skip
+                     telling(confidence[run.right], confidence[~run.right])])  # fmt: skip
     page.section(
         "abstaining",
         title,
@@ -164,9 +171,9 @@ def unseen(page, sure, people) -> None:
         mark = nine_in_ten(r)
         rows.append([
             r.label, percent(r.answers.confidence.mean()), percent(r.unseen.confidence.mean()),
-            percent(r.calibration.unseen_scaled.mean()),
+            percent(r.calibration.unseen_scaled.mean()) if r.calibration.fitted else "–",
             counted(*above(r.unseen.confidence, mark.threshold)) if mark else "–",
-            f"{separation(r.answers.confidence, r.unseen.confidence):.2f}",
+            telling(r.answers.confidence, r.unseen.confidence),
         ])  # fmt: skip
     parts.append(table(["run", "mean confidence: read about", "never read about", "never, temperature scaled",
                         "never, yet above its nine-in-ten confidence", "tells read from never"], rows))  # fmt: skip

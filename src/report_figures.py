@@ -47,6 +47,12 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
     return Picture(**pngs)
 
 
+def _legend(figure: Figure) -> None:
+    """Above the axes, where it hides nothing; a label a line, as labels are long and a phone is narrow."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2 if max(map(len, labels)) < 22 else 1, fontsize=9.5)
+
+
 def _percent(axis, low: float | None = None, high: float | None = None) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if low is not None:
@@ -68,7 +74,7 @@ def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     below.set_ylim(bottom=0)
     if len(logs) > 1:
-        above.legend()
+        _legend(figure)
 
 
 def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tuple[str, float, float]]) -> None:
@@ -88,10 +94,10 @@ def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tupl
     ax.set_yticks(range(len(rows) + len(public)), [label for label, *_ in [*rows, *public]])
     ax.set_ylim(len(rows) + len(public) - 0.4, -0.8)
     _percent(ax.xaxis)
-    ax.set_xlim(left=-0.01)
+    ax.set_xlim(left=-0.04)
     ax.set_xlabel("questions answered correctly")
     if public:
-        ax.legend(loc="best", fontsize=9)
+        _legend(figure)
 
 
 def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, int]]], xlabel: str) -> None:
@@ -110,7 +116,7 @@ def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, i
     ax.set_xlabel(xlabel)
     ax.set_ylabel("answered correctly")
     _percent(ax.yaxis, -0.02, 1.02)
-    ax.legend(fontsize=9)
+    _legend(figure)
 
 
 def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
@@ -130,7 +136,7 @@ def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
     _percent(ax.yaxis, -0.02, 1.04)
     ax.set_xlabel("confidence (mean of the group)")
     ax.set_ylabel("share of these answers that is right")
-    ax.legend(loc="upper left", fontsize=9)
+    _legend(figure)
 
 
 def coverage(figure: Figure, curves: list[tuple[str, list[Coverage]]]) -> None:
@@ -150,7 +156,7 @@ def coverage(figure: Figure, curves: list[tuple[str, list[Coverage]]]) -> None:
     _percent(ax.yaxis, -0.02, 1.02)
     ax.set_xlabel("share of the questions it answers, surest first")
     ax.set_ylabel("share of those answers that is right")
-    ax.legend(fontsize=9)
+    _legend(figure)
 
 
 def confidences(figure: Figure, series: list[tuple[str, np.ndarray]], threshold: float | None) -> None:

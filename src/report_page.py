@@ -24,7 +24,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 46rem; background: var(--page);
        font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { line-height: 1.2; font-size: 1.7rem; } h2 { margin-top: 3rem; line-height: 1.25; font-size: 1.3rem; }
 h3 { margin-bottom: 0.3rem; font-size: 1.05rem; }
-nav { font-size: 0.95rem; } nav a { margin-right: 0.9rem; white-space: nowrap; } a { color: inherit; }
+nav { font-size: 0.95rem; margin-top: 1rem; } nav a { margin-right: 0.9rem; white-space: nowrap; } a { color: inherit; }
 .short { background: var(--box); border-radius: 0.5rem; padding: 0.7rem 1.1rem; } .short ul { padding-left: 1.1rem; }
 figure { margin: 1.2rem 0; } img { width: 100%; height: auto; display: block; border-radius: 0.3rem; }
 figcaption, .note { color: var(--soft); font-size: 0.93rem; }
@@ -32,7 +32,10 @@ figcaption, .note { color: var(--soft); font-size: 0.93rem; }
 table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.8rem 0.25rem 0; }
 th, td { border-bottom: 1px solid var(--line); } th { font-weight: 600; min-width: 3.6rem; }
-td { white-space: nowrap; } td.text { white-space: normal; min-width: 7rem; }
+td { white-space: nowrap; } td.text { white-space: normal; min-width: 8rem; }
+@media (max-width: 30rem) {
+  table { font-size: 0.82rem; } th, td { padding-right: 0.5rem; } td.text { min-width: 6rem; }
+}
 """
 
 

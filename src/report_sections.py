@@ -40,7 +40,8 @@ def in_short(answered, sure, questions) -> list[str]:
     else:
         items.append(
             f"{run.label} is right nine times in ten if it only answers from a confidence of "
-            f"{percent(point.threshold)} up; that is {counted(point.total, n)} of the questions."
+            f"{percent(point.threshold)} up; that is {counted(point.total, n)} of the questions, and {point.right} of "
+            f"these answers are right (95% interval {interval(point.right, point.total)})."
         )
     if run.unseen is not None:
         if point is not None:
@@ -64,12 +65,13 @@ def training(page, runs) -> None:
             "measured on what was trained on."
         )
     ]
-    for i, stage in enumerate(dict.fromkeys(run.stage for run in runs if run.log)):
+    order = ("Pretraining", "Finetuning after pretraining", "Finetuning without pretraining")
+    for i, stage in enumerate(sorted({run.stage for run in runs if run.log}, key=order.index)):
         logs = [(run.label, run.log) for run in runs if run.stage == stage and run.log]
         caption = f"{stage}: mean loss since the last point (above) and learning rate (below), step by step."
         parts.append(page.picture(f"training-{i + 1}", caption, 4.4, figures.curves, logs))
     rows = []
-    for run in runs:
+    for run in sorted((run for run in runs if run.record), key=lambda run: order.index(run.stage)):
         record = run.record
         if record:
             loss = record.get("final_loss")
@@ -89,10 +91,10 @@ def training(page, runs) -> None:
 def accuracy(page, answered, questions) -> None:
     n, london = len(questions.places), questions.places.count("London")
     rows = [("“London” for everyone", london, n)] + [(run.label, int(run.right.sum()), n) for run in answered]
-    public = [(f"public: {name}", *PUBLIC[name])
+    public = [(f"public, course's files: {name}", *PUBLIC[name])
               for name in dict.fromkeys(run.record.get("variant") for run in answered) if name in PUBLIC]  # fmt: skip
     if any(run.record and not run.record.get("pretrained") for run in answered):
-        public.append(("public: no pretraining", *PUBLIC_NOT_PRETRAINED))
+        public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
     drawn = public if n == PUBLIC_QUESTIONS else []
     caption = (
         "Share of the questions answered exactly right. The line is the 95% interval: with this many questions, "
@@ -148,8 +150,8 @@ def position(page, answered, questions) -> None:
     caption = (
         "Accuracy by the character at which the birth place ends in the person's text (number of questions in "
         f"brackets; lines are 95% intervals). Pretraining reads at most the first {questions.reach} characters of a "
-        "text and often fewer, so what stands later is met rarely or never. A right answer whose place is not in "
-        "the text cannot have been read there: it is a lucky guess, or was inferred."
+        "text, with some recipes mostly fewer, so what stands later is met rarely or never. A right answer whose "
+        "place is not in the text cannot have been read there: it is a lucky guess, or was inferred."
     )
     xlabel = "where in the text the answer ends, in characters"
     page.section("position", title, grouped(page, "position", caption, names, members, answered, xlabel))
@@ -210,8 +212,8 @@ def pairs(page, answered, questions) -> None:
             "Both runs answered the same questions, so those on which they differ decide. McNemar's test asks how "
             "often fair coins would fall as unevenly as “only the first” and “only the second”: that is p. A small "
             "p says that these two sets of parameters differ on questions like these. It does not say that one "
-            "recipe is better than the other: another seed can move a run by several points, so compare several "
-            "seeds of each."
+            "recipe is better than the other: another seed can move a run by several points, and one of the two may "
+            "have been trained longer (see the first table). Compare several seeds of each."
         ),
         table(["first against second", "both right", "only the first", "only the second", "neither",
                "points ahead (95% interval)", "p"], rows),
