@@ -194,14 +194,14 @@ def trust(confidence: float, params_path: str | Path) -> str:
     span = f"{low:.0%} to {high:.0%}"
     if total < 5:
         return f"{unknown}only {total} answers to {questions} had a confidence of {span}."
-    word = "usually right" if interval[0] > 0.5 else "usually wrong" if interval[1] < 0.5 else "as often right as wrong"
+    word = "is usually right" if interval[0] > 0.5 else "is usually wrong" if interval[1] < 0.5 else "may be either"
     sentence = (
-        f"At {span} it is {word}: {right} of the {total} answers to {questions} with such a confidence were right "
+        f"At {span} it {word}: {right} of the {total} answers to {questions} with such a confidence were right "
         f"({right / total:.0%}; 95% interval {interval[0]:.0%} to {interval[1]:.0%})."
     )
     if unseen is not None:
         sentence += (
-            f"\nThat holds for people it has read about. Of the answers about people it never read about, all made up, "
+            f"\nThat holds for people in the texts. Of its answers about people nobody wrote about, all made up, "
             f"{unseen:.0%} have such a confidence too."
         )
     return sentence

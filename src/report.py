@@ -6,6 +6,7 @@ drawn in report_figures.py, the only use of matplotlib; the statistics are in ca
 
 import json
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class Run:
     said: list[str] | None = None  # its answers to the questions; None for a run that is only there for its curves
     right: np.ndarray | None = None  # (N,) which of them are the true ones
     answers: Answers | None = None  # the same with their confidences
-    unseen: Answers | None = None  # its answers about people it never read about
+    unseen: Answers | None = None  # its answers about people in no text
     filed: tuple[Path, int] | None = None  # a file of its predictions, and how many of them it gives here too
     calibration: "Calibration | None" = None
 
@@ -87,7 +88,7 @@ class Questions:
 
 @dataclass
 class Unseen:
-    """People never read about: whom, and what is known about their names."""
+    """People in no text: whom, and what is known about their names."""
 
     path: Path
     asked: list[str]
@@ -194,8 +195,11 @@ def read_questions(path, pairs, corpus_path: Path, finetune_corpus_path, runs: l
     return Questions(data.find_file(path), names, asked, places, ends, known, reach, train, len(rows or ()))
 
 
-def read_unseen(path: str | Path, corpus_path: Path) -> Unseen:
-    """Questions about people whom the corpus does not mention; those it does, or cannot spell, are left out."""
+def read_unseen(path: str | Path, corpus_path: Path) -> Unseen | None:
+    """Questions about people whom the corpus does not mention; those it does, or cannot spell, are left out.
+
+    None, with a word to the user, if nobody remains.
+    """
     path = data.find_file(path)
     asked = [question for question, _ in data.read_places(path)]
     text = data.read_corpus(corpus_path)
@@ -210,7 +214,8 @@ def read_unseen(path: str | Path, corpus_path: Path) -> Unseen:
             homes = {place: (names or "").split() for place, names in data.read_places(path.parent / HOMES_FILE)}
     kept = [question for question, ok in zip(asked, keep, strict=True) if ok]
     if not kept:
-        raise ValueError(f"{path}: the corpus mentions everyone in it, or lacks characters of their names")
+        print(f"{path}: left out: the corpus mentions everyone in it, or lacks letters of their names", file=sys.stderr)
+        return None
     return Unseen(path, kept, len(asked) - len(kept), traditions, homes)
 
 

@@ -1,4 +1,4 @@
-"""The report's sections about confidence: examples, calibration, abstaining, and people never read about.
+"""The report's sections about confidence: examples, calibration, abstaining, and people in no text.
 
 `sure` are the runs whose confidences are known, with the most right answers first; see report_sections.py.
 """
@@ -55,7 +55,9 @@ def calibration(page, sure, questions) -> None:
         return
     run, found = sure[0], sure[0].calibration
     bins = reliability(run.answers.confidence, run.right, found.n_bins)
-    series = [("as it is", bins), ("temperature scaled", reliability(found.scaled, run.right, found.n_bins))]
+    series = [("as it is", bins)]
+    if found.fitted:
+        series.append(("temperature scaled", reliability(found.scaled, run.right, found.n_bins)))
     caption = (
         f"Reliability of {run.label}: answers sorted into groups by confidence; numbers count the answers of a group "
         "as it is, lines are 95% intervals. Below the dashed line the model is surer than it should be, above it "
@@ -142,26 +144,29 @@ def no_parameters() -> str:
 
 
 def unseen(page, sure, people) -> None:
-    title = "People it never read about"
+    title = "People nobody wrote about"
     if people is None or not sure:
         note = "Left out: no questions about people whom the corpus does not mention were given (--unseen_corpus_path)."
         page.section("unseen", title, no_parameters() if people is not None else paragraph(note, "note"))
         return
     run, n = sure[0], len(people.asked)
     confidence, made_up, point = run.answers.confidence, run.unseen.confidence, nine_in_ten(run)
-    series = [("read about them, answer right", confidence[run.right]), ("read about them, answer wrong",
-              confidence[~run.right]), ("never read about them, answer made up", made_up)]  # fmt: skip
+    series = [("people in the texts, answer right", confidence[run.right]), ("people in the texts, answer wrong",
+              confidence[~run.right]), ("people in no text, answer made up", made_up)]  # fmt: skip
     caption = (
         f"How sure {run.label} is, as shares of each kind of question (their numbers in the titles). Where the three "
         "look alike, confidence cannot tell knowing from making up."
     )
     if point is not None:
-        caption += f" Dashed: from {percent(point.threshold)} up it is right nine times in ten on people it read of."
+        caption += f" Dashed: from {percent(point.threshold)} up it is right nine times in ten on people in the texts."
     parts = [
         paragraph(
             f"{n} names of people who are nowhere in the texts. There is nothing to know, and none of these answers "
             "can be right: every one is made up. A model that knew what it does not know would be unsure of all of "
             "them."
+        ),
+        "" if run.record.get("pretrained") else paragraph(
+            f"{run.label} has read no texts at all: to it the people in them are as unknown as these."
         ),
         page.picture("unseen", caption, 4.4, figures.confidences, [s for s in series if len(s[1])],
                      point.threshold if point else None),
@@ -175,11 +180,11 @@ def unseen(page, sure, people) -> None:
             counted(*above(r.unseen.confidence, mark.threshold)) if mark else "–",
             telling(r.answers.confidence, r.unseen.confidence),
         ])  # fmt: skip
-    parts.append(table(["run", "mean confidence: read about", "never read about", "never, temperature scaled",
-                        "never, yet above its nine-in-ten confidence", "tells read from never"], rows))  # fmt: skip
+    parts.append(table(["run", "mean confidence: people in the texts", "in no text", "in no text, temperature scaled",
+                        "in no text, yet above its nine-in-ten confidence", "tells them apart"], rows))  # fmt: skip
     parts.append(paragraph(
-        "“Tells read from never” is the probability that the answer about a person read about has more confidence "
-        "than one about a person never read about: 1 is always, 0.5 is a coin.", "note"))  # fmt: skip
+        "“Tells them apart” is the probability that the answer about a person in the texts has more confidence than "
+        "one about a person in no text: 1 is always, 0.5 is a coin.", "note"))  # fmt: skip
     said = Counter(run.unseen.texts)
     parts.append(heading(f"What {run.label} makes up most often"))
     mean = {place: made_up[[text == place for text in run.unseen.texts]].mean() for place in said}

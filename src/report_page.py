@@ -44,6 +44,11 @@ def esc(value) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
+    least = 0.1**digits
+    if 0 < 100 * share < least / 2:  # not nothing, and what is not certain must not read 100%
+        return f"below {least:.{digits}f}%"
+    if 100 - least / 2 < 100 * share < 100:
+        return f"above {100 - least:.{digits}f}%"
     return "–" if math.isnan(share) else f"{100 * share:.{digits}f}%"
 
 

@@ -49,7 +49,7 @@ def in_short(answered, sure, questions) -> list[str]:
             sentence = f"From the same confidence up it answers {count}"
         else:
             sentence = f"With a confidence of 50% or more it answers {counted(*above(run.unseen.confidence, 0.5))}"
-        items.append(f"{sentence} of the questions about people it never read about. All of these answers are made up.")
+        items.append(f"{sentence} of the questions about people nobody wrote about. All of these answers are made up.")
     return items
 
 
@@ -232,7 +232,7 @@ def pairs(page, answered, questions) -> None:
 
 def made(page, runs, questions, people) -> None:
     rows = [[run.label, str(run.path), run.sha256[:12] or "–"] for run in runs]
-    items = [f"Questions: {questions.path}", f"People never read about: {people.path if people else 'not given'}"]
+    items = [f"Questions: {questions.path}", f"People in no text: {people.path if people else 'not given'}"]
     for run in runs:
         if run.filed is not None:
             path, same = run.filed

@@ -12,6 +12,7 @@ import pytest
 import asking
 import report as reporting
 import report_figures as figures
+import report_page as page
 import run
 import stages
 from calibration import wilson
@@ -157,6 +158,11 @@ def test_people_whom_the_corpus_mentions_or_cannot_spell_are_left_out(folder, wr
     assert "2 questions of birth_unseen_inputs.tsv were left out" in written[0].text
 
 
+def test_questions_about_nobody_new_are_no_reason_to_fail(undrawn, capsys):
+    page, _ = write(unseen_corpus_path="dev.tsv")
+    assert page.ids == SECTIONS and "dev.tsv: left out" in capsys.readouterr().err
+
+
 def test_where_the_answer_stands_and_how_often_it_is_trained_on(folder):
     asked = ["Where was Bo Lind born?", "Where was Ada Fern born?", "Where was Cy Nobody born?"]
     pairs = list(zip(asked, ["<b>Rome", "Paris", "Oslo"], strict=True))
@@ -249,3 +255,9 @@ def test_mistakes_are_one_line_and_write_nothing(undrawn, capsys, change, messag
     error = capsys.readouterr().err
     assert message in error and error.startswith("run.py: ") and len(error.splitlines()) == 1
     assert not Path("page.html").exists()
+
+
+def test_shares_are_never_rounded_to_certainty():
+    shown = [page.percent(share) for share in (0, 0.0001, 0.5, 0.9999, 1)]
+    assert shown == ["0.0%", "below 0.1%", "50.0%", "above 99.9%", "100.0%"]
+    assert page.percent(float("nan")) == "–" and page.percent(0.999, 0) == "above 99%"
