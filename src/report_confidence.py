@@ -211,7 +211,8 @@ def traditions(sure, people) -> list[str]:
     rows = []
     for run in sure:
         at_home, by_accident = share_among_pairs(run.unseen.texts, people.traditions, people.homes)
-        rows.append([run.label, percent(at_home), percent(by_accident)])
+        n = len(people.asked)
+        rows.append([run.label, percent(at_home), interval(round(at_home * n), n), percent(by_accident)])
     run = sure[0]
     by_tradition = []
     for tradition, count in Counter(people.traditions).most_common(8):
@@ -227,7 +228,7 @@ def traditions(sure, people) -> list[str]:
             "the very same guesses would get if they were dealt out to these people at random: only what exceeds it "
             "was read off the names."
         ),
-        table(["run", "guesses at home", "the same, dealt out at random"], rows),
+        table(["run", "guesses at home", "95% interval", "the same, dealt out at random"], rows),
         heading(f"By tradition, {run.label}"),
         table(["tradition", "names", "guesses at home", "most frequent guesses"], by_tradition),
     ]
