@@ -232,12 +232,15 @@ def pairs(page, answered, questions) -> None:
 
 def made(page, runs, questions, people) -> None:
     rows = [[run.label, str(run.path), run.sha256[:12] or "–"] for run in runs]
-    items = [f"Questions: {questions.path.name}", f"People in no text: {people.path.name if people else 'not given'}"]
+    unseen = people.path.name if people else "not given"
+    items = [f"Questions: {questions.path.name}", f"People in no text: {unseen}"]
     for run in runs:
         if run.filed is not None:
             path, same = run.filed
-            items.append(f"{path.name} has the same answers as {run.label} gives here for {counted(same, len(run.said))}; "
-                         "rounding on another device can change a few.")  # fmt: skip
+            items.append(
+                f"{path.name} has the answers that {run.label} gives here for {counted(same, len(run.said))}; rounding "
+                "on another device can change a few."
+            )
     page.section(
         "made",
         "What this was made from",
