@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the project, from setting up its Python to the table of results. Prints every command before it runs it.
+# Runs the project, from setting up its Python to the table of results and a page with what is behind them, report.html.
+# Prints every command before it runs it.
 #
 #   ./run.sh                      full on a machine with CUDA, quick otherwise
 #   ./run.sh quick                a small corpus and model: minutes on a CPU; writes into quick/
@@ -112,7 +113,21 @@ PYTHON
       stage "${variant}_eval_test_$suffix"
     done
   done
-  printf '\nDev questions of %s:\n%s\n' "$DATA" "$table"
+  write_report "$@"
+  printf '\nDev questions of %s:\n%s\nWhat is behind these numbers: %s\n' "$DATA" "$table" "$OUT/report.html"
+}
+
+write_report() { # VARIANT ...: of everything that all_stages makes
+  local variant params=() predictions=() unseen=$DATA/birth_unseen_inputs.tsv
+  for variant in "$@"; do
+    params+=("$OUT/$variant".{model,pretrain,finetune}.params)
+    predictions+=("$OUT/$variant".{nopretrain,pretrain}.dev.predictions)
+  done
+  [ -f "$unseen" ] || unseen=data/birth_unseen_inputs.tsv # made-up people are in nobody's corpus
+  run "$PYTHON" src/run.py report "$DATA/wiki.txt" --reading_params_path "${params[@]}" \
+    --predictions_path "${predictions[@]}" --eval_corpus_path "$DATA/birth_dev.tsv" \
+    --finetune_corpus_path "$DATA/birth_places_train.tsv" --unseen_corpus_path "$unseen" \
+    --outputs_path "$OUT/report.html"
 }
 
 # --------------------------------------------------------------------------------------------------- arguments
@@ -146,7 +161,7 @@ if [ "${WORDS[0]:-}" = test ]; then
   exit
 fi
 
-set_up requirements.txt torch numpy tqdm
+set_up requirements.txt torch numpy tqdm matplotlib
 if [ ${#WORDS[@]} -eq 0 ]; then
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
     echo "CUDA is there: ./run.sh full" && WORDS=(full)

@@ -4,12 +4,15 @@
     python make_corpus.py --quick          the quick corpus, into its folder quick/
     python make_corpus.py --stats DIR      the statistics of the files in DIR, ours or any others of the same form
 
-Four files come out, all UTF-8 with "\\n" line ends:
+These files come out, all UTF-8 with "\\n" line ends:
 
     wiki.txt                one biography a line; line i is about the person of question i
     birth_places_train.tsv  "Where was NAME born?<TAB>PLACE", the first persons of wiki.txt
     birth_dev.tsv           the same for the next persons
     birth_test_inputs.tsv   the questions about the last persons, without answers (--answers writes those as well)
+    birth_unseen_inputs.tsv questions about people of whom no file says anything: there is no answer to know
+    birth_unseen_traditions.tsv  the same questions, each with the naming tradition that its name comes from
+    place_traditions.tsv    "PLACE<TAB>TRADITION ...": which traditions are at home where
 
 How a line is made: draw a birth place from a long-tailed table of real places; draw a name, half of the time from a
 tradition at home in that region and otherwise from any tradition, which is the mild hint that a name gives about a
@@ -73,6 +76,7 @@ from corpus_tables import (
 SEED = 10  # of the committed files
 SPLITS = (2000, 500, 437)  # persons for training, dev, test
 QUICK_SPLITS = (165, 50, 25)
+UNSEEN, QUICK_UNSEEN = 500, 100  # people who are asked about and never written about
 LONDON_PERCENT = 5  # London's exact share of each split: "London" for everyone is the score to beat
 QUICK_LONDON_PERCENT = 6
 RARE = {1: 1, 2: 7, 3: 44, 4: 80}  # the table's small weights, in the unit 1/20; the others count as they stand
@@ -96,7 +100,7 @@ LAST_YEAR = 2011  # nothing in the corpus happens later
 
 MONTHS = "January February March April May June July August September October November December".split()
 FILE_NAMES = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv",
-"birth_test_answers.tsv")
+"birth_test_answers.tsv", "birth_unseen_inputs.tsv", "birth_unseen_traditions.tsv", "place_traditions.tsv")
 
 
 # ------------------------------------------------------------------------------------------- chance
@@ -680,14 +684,57 @@ def build_corpus(seed: int = SEED, quick: bool = False) -> list[Entry]:
     return entries
 
 
-def corpus_files(entries: list[Entry], quick: bool = False) -> dict[str, bytes]:
-    """The contents of the five files."""
+def unseen_people(entries: list[Entry], seed: int = SEED, quick: bool = False) -> list[tuple[str, str]]:
+    """(name, tradition) of people who are in no line of the corpus, drawn as its people are, birth place included.
+
+    That place is then forgotten: nothing that is written down depends on it but the name. The chance is one of its
+    own, so that the other files do not change. No name is that of an entry, with or without its accents, or stands
+    anywhere in a line; and none has a character that the lines lack, for which a model would have no token.
+    """
+    chance = Chance(2**32 + seed)
+    text = "".join(entry.line for entry in entries)
+    characters = set(text)
+    used = {plain_ascii(entry.name) for entry in entries}
+    people: list[tuple[str, str]] = []
+    count = QUICK_UNSEEN if quick else UNSEEN
+    london_percent = QUICK_LONDON_PERCENT if quick else LONDON_PERCENT
+    for place in draw_places(chance, QUICK_TOWNS if quick else PLACES, count, london_percent):
+        while True:
+            try:
+                person = draw_person(chance, place, QUICK_HOME_NAMES if quick else HOME_NAMES, quick)
+            except DoesNotFit:
+                continue
+            name = person.name.full
+            if plain_ascii(name) not in used and name not in text and set(name) <= characters:
+                break
+        used.add(plain_ascii(name))
+        people.append((name, person.tradition))
+    return people
+
+
+def home_traditions(quick: bool = False) -> dict[str, list[str]]:
+    """The traditions at home at each place, in the order of the table; of places of one name all of them."""
+    homes: dict[str, dict[str, None]] = {}
+    for place in QUICK_TOWNS if quick else PLACES:
+        homes.setdefault(place.name, {}).update(dict.fromkeys(place.region.traditions.split()))
+    return {name: list(traditions) for name, traditions in homes.items()}
+
+
+def corpus_files(entries: list[Entry], seed: int = SEED, quick: bool = False) -> dict[str, bytes]:
+    """The contents of all files by name."""
     train, dev, _ = QUICK_SPLITS if quick else SPLITS
-    questions = [f"Where was {entry.name} born?" for entry in entries]
+
+    def question(name: str) -> str:
+        return f"Where was {name} born?"
+
+    questions = [question(entry.name) for entry in entries]
     answered = [f"{question}\t{entry.place}" for question, entry in zip(questions, entries, strict=True)]
+    unseen = unseen_people(entries, seed, quick)
     contents = (
         [entry.line for entry in entries], answered[:train], answered[train : train + dev], questions[train + dev :],
         answered[train + dev :],
+        [question(name) for name, _ in unseen], [f"{question(name)}\t{tradition}" for name, tradition in unseen],
+        [f"{place}\t{' '.join(traditions)}" for place, traditions in home_traditions(quick).items()],
     )  # fmt: skip
     return {
         name: "".join(f"{line}\n" for line in lines).encode("utf-8")
@@ -802,7 +849,7 @@ def main(arguments: list[str] | None = None) -> int:
         out.mkdir(exist_ok=True)
     if not out.is_dir():
         parser.error(f"not a folder: {out}")
-    contents = corpus_files(build_corpus(options.seed, options.quick), options.quick)
+    contents = corpus_files(build_corpus(options.seed, options.quick), options.seed, options.quick)
     for name, content in contents.items():
         if name != "birth_test_answers.tsv" or options.answers:
             try:

@@ -5,10 +5,13 @@
         --finetune_corpus_path birth_places_train.tsv
     python src/run.py evaluate vanilla wiki.txt --reading_params_path Q \
         --eval_corpus_path birth_dev.tsv --outputs_path predictions.txt
+    python src/run.py ask vanilla wiki.txt --reading_params_path Q ["Where was Ada Example born?"]
+    python src/run.py report wiki.txt --reading_params_path Q [Q2 ...] --eval_corpus_path birth_dev.tsv \
+        --outputs_path report.html
 
     torchrun --nproc_per_node=2 src/run.py pretrain ...          # two GPUs, one model
 
-What the commands do is in stages.py.
+What the commands do is in stages.py, asking.py and report.py.
 """
 
 import argparse
@@ -18,8 +21,10 @@ import time
 
 import torch
 
+from asking import ask
 from attention import VARIANTS
 from recipes import RECIPES
+from report import report
 from stages import SIZES, evaluate, finetune, pretrain, variant_options
 
 
@@ -30,10 +35,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="run.py", description="Pretrain, finetune and evaluate a character-level GPT.")
-    commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate")
-    for function in (pretrain, finetune, evaluate):
-        name, training = function.__name__, function is not evaluate
+    parser = Parser(prog="run.py", description="Pretrain, finetune, evaluate and question a small GPT.")
+    commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate|ask|report")
+    _add_report(commands)
+    for function in (pretrain, finetune, evaluate, ask):
+        name, training = function.__name__, function in (pretrain, finetune)
         about = {"help": function.__doc__.split("\n")[0], "description": function.__doc__}
         command = commands.add_parser(name, allow_abbrev=False, **about)
         add = command.add_argument
@@ -53,10 +59,13 @@ def make_parser() -> argparse.ArgumentParser:
             add("--shard", action="store_true", help="divide the model among the processes of torchrun")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
         if function is not pretrain:
-            add("--reading_params_path", required=function is evaluate, help="parameters to start from")
+            add("--reading_params_path", required=not training, help="parameters to start from")
         if function is evaluate:
             add("--eval_corpus_path", required=True, help="rows question<TAB>place, or questions only")
             add("--outputs_path", required=True, help="where to write the predictions, one a line")
+        if function is ask:
+            add("question", nargs="?", help="in quotes, or a name; without it they are read from the terminal")
+            add("--show", choices=("attention",), help="draw which characters of the question the answer looks at")
         recipe_default = "course" if function is pretrain else None
         add("--recipe", choices=list(RECIPES), default=recipe_default, help="sizes and hyperparameters: %(choices)s")
         add("--device", help="cuda, mps or cpu; by default the first of these that is there")
@@ -74,9 +83,31 @@ def complain(message: str) -> None:
     print(f"run.py: {message}", file=sys.stderr)
 
 
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    about = {"help": report.__doc__.split("\n")[0], "description": report.__doc__}
+    add = commands.add_parser("report", allow_abbrev=False, **about).add_argument
+    add("pretrain_corpus_path", metavar="CORPUS", help="the corpus that the parameters were pretrained on: wiki.txt")
+    add("--reading_params_path", nargs="+", default=[], dest="params_paths", metavar="P", help="parameters of the runs")
+    add("--predictions_path", nargs="+", default=[], dest="predictions_paths", metavar="F",
+        help="predictions for the questions of --eval_corpus_path, of these runs or of others")  # fmt: skip
+    add("--eval_corpus_path", required=True, help="rows question<TAB>place that no run was trained on: birth_dev.tsv")
+    add("--finetune_corpus_path", help="the rows that the runs were finetuned on, to count places")
+    add("--unseen_corpus_path", help="questions about people whom the corpus does not mention: birth_unseen_inputs.tsv")
+    add("--outputs_path", required=True, help="where to write the page; its pictures go into a folder beside it")
+    add("--device", help="cuda, mps or cpu; by default the first of these that is there")
+
+
 def main(argv: list[str] | None = None) -> int:
-    arguments = vars(make_parser().parse_args(argv))
-    function = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}[arguments.pop("function")]
+    parser = make_parser()
+    parsed, rest = parser.parse_known_args(argv)
+    arguments = vars(parsed)
+    # argparse settles on "no question" when it meets the options before it.
+    if len(rest) == 1 and not rest[0].startswith("-") and arguments.get("question", "") is None:
+        arguments["question"] = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    functions = (pretrain, finetune, evaluate, ask, report)
+    function = {function.__name__: function for function in functions}[arguments.pop("function")]
     arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
     try:
         result = function(**arguments)

@@ -184,6 +184,23 @@ def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, le
 # ------------------------------------------------------------------------------------------- what commands share
 
 
+@contextmanager
+def opened(
+    variant: str,
+    pretrain_corpus_path: str | Path,
+    reading_params_path: str | Path,
+    recipe: str | None = None,
+    device: str | None = None,
+    **settings: Any,
+) -> Iterator[tuple[GPT, data.CharCorruptionDataset]]:
+    """A trained model, on its device while this lasts, and the corpus that gives its vocabulary."""
+    state_dict, record = _read_parameters(reading_params_path)
+    chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
+    with _placed(device) as where:
+        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
+        yield model.to(where), corpus
+
+
 def variant_options() -> dict[str, Option]:
     """The options of all variants by name."""
     return {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}

@@ -16,9 +16,9 @@ MASK = 1  # characters of the mask symbol around the answer
 
 
 class Corpus:
-    """The files of a folder, taken apart."""
+    """The files of a folder, taken apart; the course's own (`shipped` False) have none about unseen people."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, shipped: bool = True):
         def lines(name: str) -> list[str]:
             text = (folder / name).read_bytes().decode("utf-8")
             assert text.endswith("\n") and "\r" not in text
@@ -31,6 +31,12 @@ class Corpus:
         self.questions = [row[0] for row in self.train + self.dev] + self.test
         self.names = [re.fullmatch(r"Where was (.+) born\?", question)[1] for question in self.questions]
         self.dev_wiki = self.wiki[len(self.train) : len(self.train) + len(self.dev)]
+
+        if shipped:
+            self.unseen = lines("birth_unseen_inputs.tsv")
+            self.unseen_traditions = [tuple(row.split("\t")) for row in lines("birth_unseen_traditions.tsv")]
+            homes = [row.split("\t") for row in lines("place_traditions.tsv")]
+            self.homes = {place: traditions.split() for place, traditions in homes}
 
     def ends(self) -> list[int | None]:
         """Where the answer's first occurrence ends in each dev line, counted from 1."""
@@ -80,6 +86,41 @@ def test_quick_corpus_is_what_the_generator_makes(tmp_path):
             assert (tmp_path / name).read_bytes() == (DATA / "quick" / name).read_bytes(), name
     answers = (tmp_path / "birth_test_answers.tsv").read_text(encoding="utf-8").splitlines()
     assert [row.split("\t")[0] for row in answers] == Corpus(tmp_path).test
+
+
+def test_nobody_wrote_about_the_unseen(either):
+    """Their names are nowhere else, whatever the accents; every character of them has a token."""
+    assert len(set(either.unseen)) == len(either.unseen) == len(either.unseen_traditions)
+    known = {make_corpus.plain_ascii(name) for name in either.names}
+    text = "".join(either.wiki)
+    for question in either.unseen:
+        name = re.fullmatch(r"Where was (.+) born\?", question)[1]
+        assert make_corpus.plain_ascii(name) not in known and name not in text, name
+        assert set(question) <= set(text), name
+    assert max(map(len, either.unseen)) <= max(map(len, either.questions)), "as long as the others at most"
+
+
+def test_traditions_of_the_unseen_have_a_home_or_none(either):
+    assert [question for question, _ in either.unseen_traditions] == either.unseen
+    assert {tradition for _, tradition in either.unseen_traditions} <= set(make_corpus.TRADITIONS)
+    assert len({tradition for _, tradition in either.unseen_traditions}) >= 15
+    at_home = {tradition for traditions in either.homes.values() for tradition in traditions}
+    assert at_home <= set(make_corpus.TRADITIONS)
+    assert {place for _, place in either.train + either.dev} <= set(either.homes)
+
+
+def test_most_people_are_born_where_their_name_is_at_home(full, entries):
+    at_home = sum(entry.tradition in full.homes[entry.place] for entry in entries) / len(entries)
+    assert 0.56 <= at_home <= 0.58, "as data/README.md says"
+
+
+def test_unseen_names_are_like_the_others(full, entries):
+    """A model cannot tell by the kind of name who was never written about."""
+    shares = Counter(entry.tradition for entry in entries)
+    unseen = Counter(tradition for _, tradition in full.unseen_traditions)
+    for tradition, count in shares.most_common(8):
+        expected = 500 * count / len(entries)
+        assert abs(unseen[tradition] - expected) <= 5 * expected**0.5, tradition
 
 
 def test_another_seed_makes_another_corpus(tmp_path):
@@ -242,6 +283,8 @@ def test_stats_prints_a_table(capsys):
 
 @pytest.mark.skipif("COURSE_DATA" not in os.environ, reason="COURSE_DATA names no folder with the course's files")
 def test_no_name_is_one_of_the_courses(either):
-    course = Corpus(Path(os.environ["COURSE_DATA"]))
+    course = Corpus(Path(os.environ["COURSE_DATA"]), shipped=False)
     assert not set(either.names) & set(course.names)
     assert not set(either.wiki) & set(course.wiki)
+    names = [question.removeprefix("Where was ").removesuffix(" born?") for question in either.unseen]
+    assert not any(name in "".join(course.wiki) for name in names)

@@ -262,7 +262,7 @@ def test_efficient_attention_saved_what_its_text_says_of_the_trained_model():
     performer = float(re.search(r"features instead of softmax: ([\d.]+)", text)[1])
     assert performer > vanilla + 0.5
     near = [float(share) for share in re.search(r"easiest first\n +([\d. ]+)\n", text)[1].split()]
-    assert min(near[-3:]) > 2 * max(near[:6]), "the hardest heads look at what is near"
+    assert min(near[-3:]) > 1.5 * max(near[:-3]), "the hardest heads look at what is near"
 
 
 # -------------------------------------------------------------------------------------- all of them, as committed

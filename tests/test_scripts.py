@@ -54,10 +54,14 @@ def test_everything_for_a_variant_from_any_folder(data_folder):
         "London for everyone",
         "vanilla, without pretraining",
         "vanilla, with pretraining",
+        f"What is behind these numbers: {data_folder / 'out' / 'report.html'}",
     ]
-    assert all("Correct: " in line for line in table)
+    assert all("Correct: " in line for line in table[:-1])
+    assert table[-1].endswith(str(data_folder / "out" / "report.html")), "it ends by naming the report"
+    report = (data_folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "vanilla, with pretraining" in report and "vanilla, without pretraining" in report
     commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
-    assert len(commands) == 8 and "src/run.py finetune vanilla" in commands[1]
+    assert len(commands) == 9 and "src/run.py finetune vanilla" in commands[1]
 
 
 def test_stages_one_by_one(data_folder):
