@@ -1,22 +1,27 @@
-"""Pretrain, finetune and evaluate from the command line.
+"""Pretrain, finetune and evaluate from the command line; show what parameters are.
 
     python src/run.py pretrain vanilla wiki.txt --writing_params_path P
     python src/run.py finetune vanilla wiki.txt [--reading_params_path P] --writing_params_path Q \
         --finetune_corpus_path birth_places_train.tsv
     python src/run.py evaluate vanilla wiki.txt --reading_params_path Q \
         --eval_corpus_path birth_dev.tsv --outputs_path predictions.txt
+    python src/run.py show P
 
 What the commands do is in stages.py.
 """
 
 import argparse
 import sys
+from contextlib import suppress
 
 import torch
 
 from attention import VARIANTS
 from recipes import RECIPES
+from record import show
 from stages import SIZES, evaluate, finetune, pretrain, variant_options
+from unfinished import Stopped
+from vocabulary import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="run.py", description="Pretrain, finetune and evaluate a character-level GPT.")
-    commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate")
+    commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate|show")
     for function in (pretrain, finetune, evaluate):
         name, training = function.__name__, function is not evaluate
         about = {"help": function.__doc__.split("\n")[0], "description": function.__doc__}
@@ -46,6 +51,11 @@ def make_parser() -> argparse.ArgumentParser:
             add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
             add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the blocks; auto: if it pays")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
+            seconds = "seconds between checkpoints of the unfinished run; 0: after each step (%(default)s)"
+            add("--checkpoint_every", type=float, default=60, metavar="SECONDS", help=seconds)
+            add("--resume", action="store_true", help="continue the unfinished run, if there is one")
+            add("--overwrite", action="store_true", help="discard the unfinished run, and start anew")
+            add("--skip_nonfinite", action="store_true", help="leave out steps whose loss or gradient is not finite")
         if function is not pretrain:
             add("--reading_params_path", required=function is evaluate, help="parameters to start from")
         if function is evaluate:
@@ -58,27 +68,32 @@ def make_parser() -> argparse.ArgumentParser:
             add(f"--{size}", type=int)
         for name, option in variant_options().items():
             add(f"--{name}", type=type(option.default), choices=option.choices, help=option.help)
+    about = "print what is known about parameters, and the command that makes them again"
+    add = commands.add_parser("show", allow_abbrev=False, help=about, description=about).add_argument
+    add("path", metavar="P", help="the parameters; P.json beside them is shown")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = vars(make_parser().parse_args(argv))
-    function = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}[arguments.pop("function")]
+    functions = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate, "show": show}
+    function = functions[arguments.pop("function")]
     arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
     try:
         result = function(**arguments)
     except (OSError, ValueError) as error:
         filename = getattr(error, "filename", None)
-        print(f"run.py: {f'{filename}: {error.strerror}' if filename else error}", file=sys.stderr)
-        return 2
+        return fail(f"{filename}: {error.strerror}" if filename else str(error))
+    except Stopped as stopped:
+        return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
     except KeyboardInterrupt:
-        print("run.py: stopped before the result was written", file=sys.stderr)
-        return 130
+        return fail("stopped before training began", status=130)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
-        print("run.py: this does not fit into memory: lower --batch_size or the sizes of the model", file=sys.stderr)
-        return 2
+        return fail("this does not fit into memory: lower --batch_size or the sizes of the model")
+    if function is show:
+        print(result)
     if function is evaluate:
         if result["total"]:
             share = result["correct"] / result["total"]
@@ -86,6 +101,13 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     return 0
+
+
+def fail(*lines: str, status: int = 2) -> int:
+    with suppress(OSError):  # after a SIGHUP there may be no terminal any more
+        for line in lines:
+            print(f"run.py: {printable(line)}", file=sys.stderr, flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ They take what the command line (run.py) takes, under the same names, and return
 the arguments or files is a ValueError or OSError raised before training.
 """
 
-import hashlib
 import json
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +18,12 @@ import torch
 
 import dataset as data
 from attention import VARIANTS, Option
-from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
+from checkpoint import atomic_write, check_writable, file_sha256, read_parameters, save_parameters
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
-from trainer import Trainer, TrainerConfig
+from record import command_line, complete_already, identity, plain_arguments
+from trainer import Diverged, Trainer, TrainerConfig
+from unfinished import UnfinishedRun
 
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
@@ -45,13 +47,19 @@ def pretrain(
     dtype: str | None = None,
     compile: str = "auto",
     tb_expt_name: str | None = None,
+    checkpoint_every: float = 60,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_nonfinite: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
 
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
-    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant.
+    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. An unfinished run has
+    `writing_params_path`.resume: `resume` continues it, `overwrite` discards it, and with neither it is an error.
     """
+    arguments = plain_arguments(locals())
     chosen = find_recipe(recipe)
     stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
     corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
@@ -70,8 +78,10 @@ def pretrain(
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
             about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-        how = {"dtype": dtype, "compile": compile}
-        return _train(model, train_dataset, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+        about |= {"dtype": dtype, "arguments": arguments}
+        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
+        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
+        return _train(model, train_dataset, corpus, chosen, stage, about, how, keep)
 
 
 def finetune(
@@ -90,12 +100,17 @@ def finetune(
     dtype: str | None = None,
     compile: str = "auto",
     tb_expt_name: str | None = None,
+    checkpoint_every: float = 60,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_nonfinite: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train on questions with answers, from pretrained parameters or, without them, from scratch.
 
     The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
     """
+    arguments = plain_arguments(locals())
     starts = reading_params_path is not None
     state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
@@ -110,8 +125,10 @@ def finetune(
         _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
-        how = {"dtype": dtype, "compile": compile}
-        return _train(model.to(where), questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+        about |= {"dtype": dtype, "arguments": arguments}
+        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
+        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
+        return _train(model.to(where), questions, corpus, chosen, stage, about, how, keep)
 
 
 def evaluate(
@@ -147,7 +164,7 @@ def evaluate(
     total, correct = data.evaluate_places(questions_path, predictions)
     # Says whose answers these are, so that no run's predictions can be handed in as another's.
     about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
-    about["sha256"] = hashlib.sha256(Path(reading_params_path).read_bytes()).hexdigest()
+    about["sha256"] = file_sha256(reading_params_path)
     with atomic_write(f"{outputs_path}.json") as file:
         file.write(json.dumps(about, indent=2).encode() + b"\n")
     return {"total": total, "correct": correct, "predictions": predictions, "seconds": seconds}
@@ -186,7 +203,7 @@ def _refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
 def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
     """Refuse now what could not be written, or should not be, after training."""
     _refuse_overwriting(writing_params_path, *inputs)
-    for ending in ("", ".json", ".log.jsonl"):
+    for ending in ("", ".json", ".log.jsonl", ".resume"):
         check_writable(f"{writing_params_path}{ending}")
 
 
@@ -250,10 +267,13 @@ def _train(
     stage: Stage,
     about: dict[str, Any],
     how: dict[str, Any],
-    writing_params_path: str | Path,
-    tb_expt_name: str | None,
+    keep: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train by `stage`, log every line, write the parameters and their record; returns the record."""
+    """Train by `stage`, log every line, write the parameters and their record; returns the record.
+
+    how: further fields of TrainerConfig; keep: arguments of UnfinishedRun
+    """
+    path = about["arguments"]["writing_params_path"]
     scheduled_rows = stage.max_epochs * len(train_dataset)
     if stage.schedule_epochs is not None:
         scheduled_rows = stage.schedule_epochs * len(corpus)
@@ -268,34 +288,55 @@ def _train(
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
-        bf16=how["dtype"] == "bf16" and model.device.type == "cuda",  # elsewhere it is slower, not faster
-        compile=how["compile"],
+        bf16=about["dtype"] == "bf16" and model.device.type == "cuda",  # elsewhere it is slower, not faster
         seed=about["seed"],
+        **how,
     )
-    n_parameters = sum(p.numel() for p in model.parameters())
-    print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
-    print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
-    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) as on_log:
-        trainer = Trainer(model, train_dataset.to(model.device), None, config, on_log)
-        print(f"computed in {trainer}", flush=True)
-        result = trainer.train()
+    device = torch.cuda.get_device_name() if model.device.type == "cuda" else str(model.device)
+    files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}
+    hashes = {f"{name}_sha256": about["arguments"].get(argument) for name, argument in files.items()}
     record = {
         "variant": model.config.variant,
         **about,
+        **{name: file_sha256(data.find_file(file)) for name, file in hashes.items() if file is not None},
         "config": asdict(model.config),
         "vocabulary": _vocabulary(corpus),
         "trainer": asdict(config),
-        "epochs": result["epoch"],
-        "steps": result["step"],
-        "tokens": result["tokens"],
-        "final_loss": result["loss"],
-        "seconds": round(result["seconds"], 3),
-        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else str(model.device),
-        "computed_in": str(trainer),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "device_type": model.device.type,
+        "device": device,
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
-    save_parameters(writing_params_path, model, record)
-    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {writing_params_path}")
+    if keep["resume"] and not Path(f"{path}.resume").exists():
+        if (complete := complete_already(path, record)) is not None:
+            print(f"{path}: complete already")
+            return complete
+        print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
+    machine = {"device": device, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
+        n_parameters = sum(p.numel() for p in model.parameters())
+        print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {model.device}, ", end="")
+        print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
+        trainer = Trainer(model, train_dataset.to(model.device), None, config, run.on_log, run.on_step)
+        run.restore(trainer)
+        print(f"computed in {trainer}" + f", continued after step {trainer.step:,}" * (trainer.step > 0), flush=True)
+        try:
+            result = trainer.train()
+        except Diverged as error:
+            raise Diverged(f"{error}; {run.where()}") from None
+        record |= {
+            "epochs": result["epoch"],
+            "steps": result["step"],
+            "tokens": result["tokens"],
+            "final_loss": result["loss"],
+            "seconds": round(result["seconds"], 3),
+            "computed_in": str(trainer),
+        }
+        try:
+            record = save_parameters(path, model, record)
+        except OSError as error:
+            raise OSError(f"{path}: cannot be written: {error.strerror or error}; {run.where()}") from None
+        run.complete()
+    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
     return record
 
 
