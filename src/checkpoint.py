@@ -129,9 +129,9 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
         _check_archive(path)
         # Mapped, a tensor cannot reach beyond the file, whatever it says of its size.
         return _owned(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True))
-    except OSError:
-        raise
     except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: sent before its start
+            raise
         reason = str(error) if type(error) is _Refused else type(error).__name__
         raise ValueError(f"{path}: not a {kind}, or a damaged one ({reason})") from None
 

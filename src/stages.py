@@ -23,7 +23,7 @@ from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
 from record import command_line, complete_already, identity, plain_arguments
 from trainer import Diverged, Trainer, TrainerConfig
-from unfinished import UnfinishedRun
+from unfinished import Lock, UnfinishedRun
 
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
@@ -307,6 +307,7 @@ def _train(
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
     if keep["resume"] and not Path(f"{path}.resume").exists():
+        Lock(Path(path)).release()  # or another process may just be writing it
         if (complete := complete_already(path, record)) is not None:
             print(f"{path}: complete already")
             return complete

@@ -73,7 +73,7 @@ class UnfinishedRun:
         self.signum: int | None = None  # of the request to stop
         self.lock = Lock(self.path)
         try:
-            for ending in ("", ".json", ".resume"):
+            for ending in ("", ".json", ".log.jsonl", ".resume"):
                 remove_leftovers(f"{path}{ending}")
             lines = self._read(resume, overwrite) if self.checkpoint.exists() else []
             self.log = Log(f"{path}.log.jsonl", lines, tb_expt_name)
