@@ -19,7 +19,7 @@ import torch
 import dataset as data
 from attention import VARIANTS, Option
 from checkpoint import atomic_write, check_writable, file_sha256, read_parameters, save_parameters
-from model import GPT, GPTConfig
+from model import GPT, GPTConfig, check_sizes
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
 from record import command_line, complete_already, identity, plain_arguments
 from trainer import Diverged, Trainer, TrainerConfig
@@ -376,6 +376,7 @@ def _build(
             raise ValueError(f"{params_path}: holds a {record['variant']} model, not a {variant} one")
         try:
             config = GPTConfig(**record["config"])
+            check_sizes(config, state_dict)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
         trained = asdict(config) | config.options

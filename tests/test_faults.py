@@ -370,6 +370,30 @@ def test_questions_may_repeat_and_are_asked_as_often(corpus):
     assert len(parse_places(rows)) == len(NameDataset(corpus, rows)) == 2
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_line_of_absurd_length_is_refused_with_its_number(tmp_path, monkeypatch, number):
+    monkeypatch.setattr("corpus_file.LONGEST", 5000)
+    monkeypatch.setattr("corpus_file.PIECE", 300)
+    path = tmp_path / "wiki.txt"
+    path.write_text("fine\n" * (number - 1) + "a" * 5001 + "\nfine\n")
+    for read in (read_corpus, open_documents):
+        with pytest.raises(ValueError, match=f"wiki.txt, line {number}: longer than 5,000 characters"):
+            read(path)
+    path.write_text("fine\n" * (number - 1) + "a" * 5000 + "\nfine")
+    assert read_corpus(path) == "\n".join(open_documents(path)) + "\n"
+
+
+@pytest.mark.parametrize("claim", [dict(n_layer=10**9), dict(n_embd=2**40), dict(vocab_size=10**12)])
+def test_a_record_that_claims_a_huge_model_is_refused(corpus_folder, claim, capsys):
+    short(False)
+    record = json.loads(Path("p.json").read_text())
+    Path("p.json").write_text(json.dumps(record | {"config": record["config"] | claim}))
+    Path("q.tsv").write_text("Where was it?\n")
+    arguments = "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o"
+    assert run.main(arguments.split()) == 2
+    assert "p.json: its config is not one of this code: the parameters have other sizes" in capsys.readouterr().err
+
+
 def test_a_row_of_a_million_columns_is_refused():
     with pytest.raises(ValueError, match="row 2: 1000000 tabs where one is expected"):
         parse_places("a?\tb\n" + "\t" * 10**6 + "x")
