@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickletools
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,9 +127,11 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
     with open(path, "rb"):  # an OSError of its own, for a folder as well
         pass
     try:
-        _check_archive(path)
-        # Mapped, a tensor cannot reach beyond the file, whatever it says of its size.
-        return _owned(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a strange file is refused in one sentence, or it is fine
+            _check_archive(path)
+            # Mapped, a tensor cannot reach beyond the file, whatever it says of its size.
+            return _owned(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True))
     except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: sent before its start
             raise

@@ -27,7 +27,7 @@ from vocabulary import printable
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """One line and exit status 2, as for every other mistake; the usage is one --help away."""
-        self.exit(2, f"run.py: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"run.py: {printable(message)} (see {self.prog} --help)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -330,6 +330,7 @@ def test_any_command_line_succeeds_or_is_refused(good, arguments):
             status = stop.code
         assert status in (0, 2)
         if status == 2:
+            assert said.getvalue()[:-1].isprintable()
             assert said.getvalue().count("\n") == 1
 
 
