@@ -231,7 +231,7 @@ class Trainer:
         if not 0 <= state["step"] <= self.last_step:
             raise ValueError(f"step {state['step']} of {self.last_step}")
         self.model.load_state_dict(state["model"])
-        # The groups stay as they are: a graph reads the rate from the tensor in them.
+        # The groups are this trainer's: in them the rate is a number or, for a graph, a tensor on the device.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
