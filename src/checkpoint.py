@@ -1,11 +1,18 @@
-"""The files of a training run: parameters with the record of what they are, and the log.
+"""The files of parameters: how they are written, and how files that anybody made are read.
 
-A file appears whole or not at all, and nothing that is read is run as code.
+A file appears whole or not at all, whatever happens meanwhile. Nothing that is read is run as code or believed about
+its own size.
 """
 
+import errno
+import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+import pickletools
+import warnings
+import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,38 +21,26 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+# All that the pickle of a file of tensors has to name, as "module name"; storages of each type of number besides.
+NEEDED = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "torch.storage UntypedStorage",
+}
 
-@contextmanager
-def training_log(path: str | Path, tb_expt_name: str | None = None) -> Iterator[Callable[[dict[str, float]], None]]:
-    """An `on_log` that writes each line to `path` as JSON and, with a name, to TensorBoard under expt/ as well.
 
-    Raises ValueError if TensorBoard is asked for and not installed.
-    """
-    writer = None
-    if tb_expt_name is not None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError("--tb_expt_name needs the package tensorboard: pip install tensorboard") from None
-        writer = SummaryWriter(f"expt/{tb_expt_name}")
-    with open(path, "w", encoding="utf-8") as file:
-
-        def on_log(line: dict[str, float]) -> None:
-            print(json.dumps(line), file=file, flush=True)
-            if writer is not None:
-                for name in line.keys() - {"step"}:
-                    writer.add_scalar(name, line[name], line["step"])
-
-        try:
-            yield on_log
-        finally:
-            if writer is not None:
-                writer.close()
+# ---------------------------------------------------------------------------------------------------------- writing
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary file to write to that becomes `path` when the block ends, and leaves `path` alone if it fails."""
+    """A binary file to write to that becomes `path` when the block ends, and leaves `path` alone if it fails.
+
+    At any moment, a power cut included, `path` is the old file or the new one: the content reaches the disk before the
+    name does, and the name before this returns. A process that is killed leaves its temporary file behind, which
+    `remove_leftovers` finds.
+    """
     path = Path(path).resolve()  # a link stays a link
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -56,6 +51,24 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    if os.name != "nt":  # where a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+                raise
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove temporary files of `path`. For the one process that may write it."""
+    path = Path(path).resolve()
+    for temporary in path.parent.iterdir():
+        pid = temporary.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if pid.isdecimal() and temporary.name == f".{path.name}.{pid}.tmp":
+            temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path) -> None:
@@ -75,12 +88,92 @@ def check_writable(path: str | Path) -> None:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) -> None:
-    """Write the state_dict to `path` and `record`, what a reader must know about it, to `path`.json."""
+def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
+    """Write what `read_tensors` reads, atomically. Returns the file's sha256. OSError if it cannot be written."""
+    buffer = io.BytesIO()  # torch.save into a file would turn a full disk into an error of its own
+    torch.save(content, buffer)
     with atomic_write(path) as file:
-        torch.save({name: value.cpu() for name, value in model.state_dict().items()}, file)
+        file.write(buffer.getbuffer())
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the state_dict to `path` and `record`, what a reader must know about it, to `path`.json.
+
+    Returns the record as written: with the sha256 of the parameters, by which `read_parameters` knows them.
+    """
+    sha256 = write_tensors(path, {name: value.cpu() for name, value in model.state_dict().items()})
+    record = record | {"sha256": sha256}
     with atomic_write(f"{path}.json") as file:
         file.write(json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    return record
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def file_sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
+    """The nested dicts, tensors, numbers and strings that torch.save wrote to `path`.
+
+    For files from strangers: nothing in them is run as code, no memory is taken for what the file merely claims to
+    hold, and every part must match its checksum. Raises OSError if the file cannot be read, ValueError saying what is
+    wrong with it; `kind` says what it should be.
+    """
+    with open(path, "rb"):  # an OSError of its own, for a folder as well
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a strange file is refused in one sentence, or it is fine
+            _check_archive(path)
+            # Mapped, a tensor cannot reach beyond the file, whatever it says of its size.
+            return _owned(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True))
+    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: sent before its start
+            raise
+        reason = str(error) if type(error) is _Refused else type(error).__name__
+        raise ValueError(f"{path}: not a {kind}, or a damaged one ({reason})") from None
+
+
+class _Refused(ValueError):
+    """With the reason in words."""
+
+
+def _check_archive(path: str | Path) -> None:
+    """Refuse what torch.save does not write: compressed, overlapping or damaged entries, names of other things."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+            raise _Refused("it is compressed")
+        if sum(entry.file_size for entry in entries) > os.path.getsize(path):
+            raise _Refused("it claims to hold more than there is")
+        if damaged := archive.testzip():
+            raise _Refused(f"{damaged!r} does not match its checksum")
+        names = [entry.filename for entry in entries if entry.filename.split("/")[1:] == ["data.pkl"]]
+        if len(names) != 1:
+            raise _Refused("torch.save did not make it")
+        for opcode, argument, _ in pickletools.genops(archive.read(names[0])):
+            named = opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
+            storage = opcode.name == "GLOBAL" and argument.startswith("torch ") and argument.endswith("Storage")
+            if named and not storage and not (opcode.name == "GLOBAL" and argument in NEEDED):
+                raise _Refused(f"it names {argument!r}, which no file of tensors needs")
+
+
+def _owned(value: Any) -> Any:
+    """`value` with its tensors copied out of the file."""
+    if isinstance(value, dict):
+        return {name: _owned(part) for name, part in value.items()}
+    if not isinstance(value, Tensor):
+        return value
+    if value.layout != torch.strided or value.device.type != "cpu":
+        raise _Refused(f"a tensor is {value.layout} on {value.device}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():  # one number, repeated
+        raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more than there is")
+    return value.detach().clone()
 
 
 def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -88,20 +181,26 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 
     Nothing in the file is run as code. Raises OSError or ValueError naming the file and what is wrong with it.
     """
-    try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
-        raise ValueError(f"{path}: not a parameter file, or a damaged one ({type(error).__name__})") from None
+    state_dict = read_tensors(path)
     entries = state_dict.items() if isinstance(state_dict, dict) else [("content", state_dict)]
     for name, value in entries:
-        if not (isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided):
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise ValueError(f"{path}: not a parameter file: {name!r} is no tensor (save model.state_dict() only)")
+    record = read_record(path)
+    if isinstance(record, dict) and record.get("sha256", "") not in ("", file_sha256(path)):
+        raise ValueError(
+            f"{path}: is not the file that {path}.json describes: its sha256 is another. One of the two was replaced "
+            "or damaged: make them again, or remove the record to read the parameters without it"
+        )
+    return state_dict, record
+
+
+def read_record(path: str | Path) -> Any:
+    """What stands in `path`.json; None if there is no such file. ValueError if it is no JSON."""
     sidecar = Path(f"{path}.json")
     if not sidecar.exists():
-        return state_dict, None
+        return None
     try:
-        return state_dict, json.loads(sidecar.read_bytes())
+        return json.loads(sidecar.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: not JSON: {error}") from None

@@ -10,8 +10,7 @@ corpus of any size reads one small file, and the system fetches those pages of t
 
 HASH is that of the text, so arrays never meet the record of another text. The folder can be deleted at any time.
 
-Python objects are made for the documents of a piece, never for all documents. Only a single document has to fit
-into memory.
+Python objects are made for the documents of a piece, never for all documents.
 """
 
 import hashlib
@@ -30,6 +29,7 @@ import numpy as np
 from vocabulary import MASK_CHAR, PAD_CHAR, code_points, make_vocabulary, refuse_reserved, smallest_type, token_table
 
 FORMAT = 1  # of the files; raise it when their meaning changes, the rules of the vocabulary included
+LONGEST = 2**20  # characters of a line: a file of longer ones is no corpus of one document a line
 PIECE = 2**20  # characters read at a time; building takes some 15 bytes of memory for each
 NEWLINE = ord("\n")
 
@@ -78,8 +78,9 @@ def open_documents(path: str | Path) -> EncodedDocuments:
     """The documents of a text file, one a line, blank lines left out; their tokens are made the first time.
 
     UTF-8 with or without a byte order mark, every kind of line end. Raises OSError if the file cannot be read;
-    ValueError if it is not UTF-8 (with the line), holds a reserved character (with the document), has no document, or
-    changes while it is read. Where nothing can be written beside the text, the tokens last as long as the process.
+    ValueError if it is not UTF-8 (with the line), holds a reserved character (with the document), has no document or
+    a line of more than LONGEST characters, or changes while it is read. Where nothing can be written beside the text,
+    the tokens last as long as the process.
     """
     path = Path(path)
     folder = path.with_name(f".{path.name}.tokens")
@@ -114,13 +115,26 @@ def not_utf8(path: str | Path, line: int, byte: int) -> ValueError:
 
 def _read_pieces(path: Path) -> Iterator[str]:
     """Whole documents, about PIECE characters at a time, each ended by a newline; never an empty piece."""
+    number, rest = 1, ""  # of the line that `rest` is the beginning of
     try:
         with open(path, encoding="utf-8-sig") as file:
-            while lines := file.readlines(PIECE):
-                if piece := "".join(line for line in lines if line.strip()):
-                    yield piece if piece.endswith("\n") else piece + "\n"
+            while text := file.read(PIECE):
+                *lines, rest = (rest + text).split("\n")
+                for line, length in enumerate(map(len, [*lines, rest]), number):
+                    refuse_long(length, path, line)
+                number += len(lines)
+                if lines := [line for line in lines if line.strip()]:
+                    yield "\n".join(lines) + "\n"
+        if rest.strip():
+            yield rest + "\n"
     except UnicodeDecodeError:
         raise _find_not_utf8(path) from None
+
+
+def refuse_long(length: int, path: str | Path, line: int) -> None:
+    """ValueError for a line of more than LONGEST characters. All but the first few hundred would never be seen."""
+    if length > LONGEST:
+        raise ValueError(f"{path}, line {line}: longer than {LONGEST:,} characters: write one document a line")
 
 
 def _find_not_utf8(path: Path) -> ValueError:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from corpus_file import EncodedDocuments, not_utf8, open_documents
-from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, encode_rows, make_vocabulary, refuse_reserved
+from corpus_file import EncodedDocuments, not_utf8, open_documents, refuse_long
+from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, encode_rows, make_vocabulary, printable, refuse_reserved
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
@@ -63,13 +63,16 @@ def read_text(path: str | Path) -> str:
 
 def read_corpus(path: str | Path, in_memory: int = IN_MEMORY) -> str | EncodedDocuments:
     """The documents of a corpus, one a line, as one text without blank lines; it ends in a newline if the file does
-    or not, so that the vocabulary is the same. ValueError if there is no document.
+    or not, so that the vocabulary is the same. ValueError if there is no document, or a line of absurd length.
 
     A file of more than `in_memory` bytes is not loaded: its documents come as token ids on disk (corpus_file.py).
     """
     if Path(path).stat().st_size > in_memory:
         return open_documents(path)
-    documents = [line for line in read_text(path).split("\n") if line.strip()]
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, 1):
+        refuse_long(len(line), path, number)
+    documents = [line for line in lines if line.strip()]
     if not documents:
         raise ValueError(f"{path}: the corpus is empty: no documents")
     return "\n".join(documents) + "\n"
@@ -376,12 +379,12 @@ def main(argv: list[str] | None = None) -> int:
             corpus, read_text(places), source=places
         )
     except (OSError, ValueError) as error:
-        print(f"dataset.py: {error}", file=sys.stderr)
+        print(f"dataset.py: {printable(str(error))}", file=sys.stderr)
         return 2
     sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     for i in range(min(4, len(dataset))):
         for name, ids in zip("xy", dataset[i], strict=True):
-            print(f"{name}: {''.join(dataset.itos[int(t)] for t in ids)}")
+            print(f"{name}: {printable(''.join(dataset.itos[int(t)] for t in ids))}")
     return 0
 
 

@@ -14,27 +14,33 @@ class GraphedStep:
     """Calls `step(x, y, computed) -> (loss, grad_norm)` and, from its second call on, replays it.
 
     The first call runs as usual and lets libraries, compiler and optimizer allocate what they keep. The second is
-    recorded. A graph has fixed shapes and reads from fixed places: batches are copied there, a smaller one with rows
-    beside it whose targets are ignored, and a step that computes another number of positions runs as usual.
+    recorded. A graph has fixed shapes and reads from fixed places: batches are copied there, one of fewer than `rows`
+    with rows beside it whose targets are ignored. A step that computes another number of positions than `computed`, or
+    whose batch does not fit, runs as usual: the same steps do in a run that is continued.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor, int | None], tuple[Tensor, Tensor]], model: nn.Module):
-        self.step = step
+    def __init__(
+        self, step: Callable[[Tensor, Tensor, int | None], tuple[Tensor, Tensor]], model: nn.Module, rows: int
+    ):
+        self.step, self.rows = step, rows
+        self.computed: int | None = None  # for a model that leaves padding out, set before the first call
         self.ignore_index = getattr(getattr(model, "config", None), "ignore_index", None)
         self.graph = self.x = None
 
     def __call__(self, x: Tensor, y: Tensor, computed: int | None) -> tuple[Tensor, Tensor]:
-        if self.x is None:
-            self.x, self.y, self.computed = x.clone(), y.clone(), computed
-            return self._on_side_stream()
-        fits = len(x) == len(self.x) or (len(x) < len(self.x) and self.ignore_index is not None)
+        fits = len(x) == self.rows or (len(x) < self.rows and self.ignore_index is not None)
         if computed != self.computed or not fits:
             with torch.compiler.set_stance("force_eager"):  # not worth compiling for another shape
                 return self.step(x, y, computed)
+        first = self.x is None
+        if first:
+            self.x, self.y = x.new_zeros(self.rows, *x.shape[1:]), y.new_zeros(self.rows, *y.shape[1:])
         self.x[: len(x)].copy_(x)
         self.y[: len(y)].copy_(y)
-        if len(y) < len(self.y):
+        if len(y) < self.rows:
             self.y[len(y) :].fill_(self.ignore_index)
+        if first:
+            return self._on_side_stream()
         if self.graph is None:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):

@@ -69,6 +69,15 @@ class GPTConfig:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
 
 
+def check_sizes(config: GPTConfig, state_dict: dict[str, Tensor]) -> None:
+    """ValueError if parameters are of another size than `config` says, before memory is taken for a model of it."""
+    layers = {name.split(".")[1] for name in state_dict if name.startswith("blocks.")}
+    embeddings = [value.shape for name, value in state_dict.items() if name == "tok_emb.weight"]
+    bottleneck = 2 * VARIANTS[config.variant].bottleneck  # blocks of another name
+    if len(layers) + bottleneck != config.n_layer or embeddings != [(config.vocab_size, config.n_embd)]:
+        raise ValueError("the parameters have other sizes")
+
+
 def _mlp(config: GPTConfig) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(config.n_embd, 4 * config.n_embd),

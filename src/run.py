@@ -1,4 +1,4 @@
-"""Pretrain, finetune and evaluate from the command line.
+"""Pretrain, finetune and evaluate from the command line; show what parameters are.
 
     python src/run.py pretrain vanilla wiki.txt --writing_params_path P
     python src/run.py finetune vanilla wiki.txt [--reading_params_path P] --writing_params_path Q \
@@ -8,6 +8,7 @@
     python src/run.py ask vanilla wiki.txt --reading_params_path Q ["Where was Ada Example born?"]
     python src/run.py report wiki.txt --reading_params_path Q [Q2 ...] --eval_corpus_path birth_dev.tsv \
         --outputs_path report.html
+    python src/run.py show P
 
     torchrun --nproc_per_node=2 src/run.py pretrain ...          # two GPUs, one model
 
@@ -18,26 +19,30 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 
 import torch
 
 from asking import ask
 from attention import VARIANTS
 from recipes import RECIPES
+from record import show
 from report import report
 from stages import SIZES, evaluate, finetune, pretrain, variant_options
+from unfinished import Stopped
+from vocabulary import printable
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """One line and exit status 2, as for every other mistake; the usage is one --help away."""
-        self.exit(2, f"run.py: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"run.py: {printable(message)} (see {self.prog} --help)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="run.py", description="Pretrain, finetune, evaluate and question a small GPT.")
-    commands = parser.add_subparsers(dest="function", required=True, metavar="pretrain|finetune|evaluate|ask|report")
-    _add_report(commands)
+    listed = "pretrain|finetune|evaluate|ask|report|show"
+    commands = parser.add_subparsers(dest="function", required=True, metavar=listed)
     for function in (pretrain, finetune, evaluate, ask):
         name, training = function.__name__, function in (pretrain, finetune)
         about = {"help": function.__doc__.split("\n")[0], "description": function.__doc__}
@@ -58,6 +63,11 @@ def make_parser() -> argparse.ArgumentParser:
             add("--checkpoint_activations", action="store_true", help="less memory, a third more computation")
             add("--shard", action="store_true", help="divide the model among the processes of torchrun")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
+            seconds = "seconds between checkpoints of the unfinished run; 0: after each step (%(default)s)"
+            add("--checkpoint_every", type=float, default=60, metavar="SECONDS", help=seconds)
+            add("--resume", action="store_true", help="continue the unfinished run, if there is one")
+            add("--overwrite", action="store_true", help="discard the unfinished run, and start anew")
+            add("--skip_nonfinite", action="store_true", help="leave out steps whose loss or gradient is not finite")
         if function is not pretrain:
             add("--reading_params_path", required=not training, help="parameters to start from")
         if function is evaluate:
@@ -73,14 +83,11 @@ def make_parser() -> argparse.ArgumentParser:
             add(f"--{size}", type=int)
         for name, option in variant_options().items():
             add(f"--{name}", type=type(option.default), choices=option.choices, help=option.help)
+    _add_report(commands)
+    about = "print what is known about parameters, and the command that makes them again"
+    add = commands.add_parser("show", allow_abbrev=False, help=about, description=about).add_argument
+    add("path", metavar="P", help="the parameters; P.json beside them is shown")
     return parser
-
-
-def complain(message: str) -> None:
-    if int(os.environ.get("RANK", 0)) > 0:
-        # torchrun ends all processes when one has failed, so what all of them find wrong only the first says.
-        time.sleep(5)
-    print(f"run.py: {message}", file=sys.stderr)
 
 
 def _add_report(commands: argparse._SubParsersAction) -> None:
@@ -106,23 +113,24 @@ def main(argv: list[str] | None = None) -> int:
         arguments["question"] = rest.pop()
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    functions = (pretrain, finetune, evaluate, ask, report)
+    functions = (pretrain, finetune, evaluate, ask, report, show)
     function = {function.__name__: function for function in functions}[arguments.pop("function")]
     arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
     try:
         result = function(**arguments)
     except (OSError, ValueError) as error:
         filename = getattr(error, "filename", None)
-        complain(f"{filename}: {error.strerror}" if filename else str(error))
-        return 2
+        return fail(f"{filename}: {error.strerror}" if filename else str(error))
+    except Stopped as stopped:
+        return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
     except KeyboardInterrupt:
-        print("run.py: stopped before the result was written", file=sys.stderr)
-        return 130
+        return fail("stopped before training began", status=130)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
-        complain("this does not fit into memory: lower --batch_size or the sizes of the model")
-        return 2
+        return fail("this does not fit into memory: lower --batch_size or the sizes of the model")
+    if function is show:
+        print(result)
     if function is evaluate:
         if result["total"]:
             share = result["correct"] / result["total"]
@@ -130,6 +138,16 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     return 0
+
+
+def fail(*lines: str, status: int = 2) -> int:
+    if int(os.environ.get("RANK", 0)) > 0:
+        # torchrun ends all processes when one has failed, so what all of them find wrong only the first says.
+        time.sleep(5)
+    with suppress(OSError):  # after a SIGHUP there may be no terminal any more
+        for line in lines:
+            print(f"run.py: {printable(line)}", file=sys.stderr, flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ They take what the command line (run.py) takes, under the same names, and return
 the arguments or files is a ValueError or OSError raised before training.
 """
 
-import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,10 +19,12 @@ import torch
 
 import dataset as data
 from attention import VARIANTS, Option
-from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
-from model import GPT, GPTConfig
+from checkpoint import atomic_write, check_writable, file_sha256, read_parameters, save_parameters
+from model import GPT, GPTConfig, check_sizes
 from recipes import RECIPES, Recipe, Stage, find_recipe, override
-from trainer import Trainer, TrainerConfig
+from record import command_line, complete_already, identity, plain_arguments
+from trainer import Diverged, Trainer, TrainerConfig
+from unfinished import Lock, UnfinishedRun
 
 if TYPE_CHECKING:
     from parallel import Processes
@@ -51,15 +53,20 @@ def pretrain(
     shard: bool = False,
     checkpoint_activations: bool = False,
     tb_expt_name: str | None = None,
+    checkpoint_every: float = 60,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_nonfinite: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
 
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
-    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. See parallel.py for
-    `shard` and model.GPT for `checkpoint_activations`.
+    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. An unfinished run has
+    `writing_params_path`.resume: `resume` continues it, `overwrite` discards it, and with neither it is an error. See
+    parallel.py for `shard` and model.GPT for `checkpoint_activations`.
     """
-    processes = _processes(shard)
+    arguments, processes = plain_arguments(locals()), _processes(shard)
     chosen = find_recipe(recipe)
     stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
     corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
@@ -78,9 +85,11 @@ def pretrain(
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
             about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
+        about |= {"dtype": dtype, "arguments": arguments}
+        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
+        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
         model.checkpoint_activations = checkpoint_activations
-        how = {"dtype": dtype, "compile": compile, "where": where, "processes": processes}
-        return _train(model, train_dataset, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+        return _train(model, train_dataset, corpus, chosen, stage, about, how, keep, where, processes)
 
 
 def finetune(
@@ -101,13 +110,17 @@ def finetune(
     shard: bool = False,
     checkpoint_activations: bool = False,
     tb_expt_name: str | None = None,
+    checkpoint_every: float = 60,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_nonfinite: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train on questions with answers, from pretrained parameters or, without them, from scratch.
 
     The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
     """
-    processes = _processes(shard)
+    arguments, processes = plain_arguments(locals()), _processes(shard)
     starts = reading_params_path is not None
     state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
@@ -124,9 +137,11 @@ def finetune(
         _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
+        about |= {"dtype": dtype, "arguments": arguments}
+        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
+        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
         model.checkpoint_activations = checkpoint_activations
-        how = {"dtype": dtype, "compile": compile, "where": where, "processes": processes}
-        return _train(model, questions, corpus, chosen, stage, about, how, writing_params_path, tb_expt_name)
+        return _train(model, questions, corpus, chosen, stage, about, how, keep, where, processes)
 
 
 def evaluate(
@@ -164,7 +179,7 @@ def evaluate(
     total, correct = data.evaluate_places(questions_path, predictions)
     # Says whose answers these are, so that no run's predictions can be handed in as another's.
     about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
-    about["sha256"] = hashlib.sha256(Path(reading_params_path).read_bytes()).hexdigest()
+    about["sha256"] = file_sha256(reading_params_path)
     with atomic_write(f"{outputs_path}.json") as file:
         file.write(json.dumps(about, indent=2).encode() + b"\n")
     return {"total": total, "correct": correct, "predictions": predictions, "seconds": seconds}
@@ -233,7 +248,7 @@ def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) 
     if (processes := _processes()) is not None and not processes.is_first:
         return
     _refuse_overwriting(writing_params_path, *inputs)
-    for ending in ("", ".json", ".log.jsonl"):
+    for ending in ("", ".json", ".log.jsonl", ".resume"):
         check_writable(f"{writing_params_path}{ending}")
 
 
@@ -306,11 +321,15 @@ def _train(
     stage: Stage,
     about: dict[str, Any],
     how: dict[str, Any],
-    writing_params_path: str | Path,
-    tb_expt_name: str | None,
+    keep: dict[str, Any],
+    where: torch.device,
+    processes: "Processes | None",
 ) -> dict[str, Any]:
-    """Train by `stage`, log every line, write the parameters and their record; returns the record."""
-    where, processes = how["where"], how["processes"]
+    """Train by `stage`, log every line, write the parameters and their record; returns the record.
+
+    how: further fields of TrainerConfig; keep: arguments of UnfinishedRun
+    """
+    path = about["arguments"]["writing_params_path"]
     scheduled_rows = stage.max_epochs * len(train_dataset)
     if stage.schedule_epochs is not None:
         scheduled_rows = stage.schedule_epochs * len(corpus)
@@ -328,42 +347,66 @@ def _train(
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
-        bf16=how["dtype"] == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
-        compile=how["compile"],
+        bf16=about["dtype"] == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
         seed=about["seed"],
+        **how,
     )
-    if processes is not None and processes.shard and recipe.optimizer == "muon":
+    sharded = processes is not None and processes.shard
+    if sharded and recipe.optimizer == "muon":
         raise ValueError("--shard: Muon needs whole matrices: choose a recipe that trains with AdamW, as course does")
-    n_parameters = sum(p.numel() for p in model.parameters())
-    model = model.to(where) if processes is None else processes.place(model, where)
-    print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {where}, ", end="")
-    print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
-    writes = processes is None or processes.is_first
-    with training_log(f"{writing_params_path}.log.jsonl", tb_expt_name) if writes else nullcontext() as on_log:
-        trainer = Trainer(model, train_dataset.to(where), None, config, on_log, processes)
-        print(f"computed in {trainer}", flush=True)
-        result = trainer.train()
+    device = torch.cuda.get_device_name() if where.type == "cuda" else str(where)
+    files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}
+    hashes = {f"{name}_sha256": about["arguments"].get(argument) for name, argument in files.items()}
     record = {
         "variant": model.config.variant,
         **about,
+        **{name: file_sha256(data.find_file(file)) for name, file in hashes.items() if file is not None},
         "config": asdict(model.config),
         "vocabulary": _vocabulary(corpus),
         "trainer": asdict(config),
-        "epochs": result["epoch"],
-        "steps": result["step"],
-        "tokens": result["tokens"],
-        "final_loss": result["loss"],
-        "seconds": round(result["seconds"], 3),
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else str(where),
-        "computed_in": str(trainer),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "device_type": where.type,
+        "device": device,
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
-    if processes is not None and processes.shard:
-        whole, model = processes.whole_state_dict(model), GPT(model.config)
-        model.load_state_dict(whole, strict=writes)  # the first process has all of them, the others none
-    if writes:
-        save_parameters(writing_params_path, model, record)
-    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {writing_params_path}")
+    if keep["resume"] and processes is None and not Path(f"{path}.resume").exists():
+        Lock(Path(path)).release()  # or another process may just be writing it
+        if (complete := complete_already(path, record)) is not None:
+            print(f"{path}: complete already")
+            return complete
+        print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
+    machine = {"device": device, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    first = processes is None or processes.is_first
+    keep |= {"first": first, "alone": processes is None, "sharded": sharded}
+    with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
+        n_parameters = sum(p.numel() for p in model.parameters())
+        model = model.to(where) if processes is None else processes.place(model, where)
+        print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {where}, ", end="")
+        print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
+        trainer = Trainer(model, train_dataset.to(where), None, config, run.on_log, run.on_step, processes)
+        run.restore(trainer)
+        print(f"computed in {trainer}" + f", continued after step {trainer.step:,}" * (trainer.step > 0), flush=True)
+        try:
+            result = trainer.train()
+        except Diverged as error:
+            raise Diverged(f"{error}; {run.where()}") from None
+        record |= {
+            "epochs": result["epoch"],
+            "steps": result["step"],
+            "tokens": result["tokens"],
+            "final_loss": result["loss"],
+            "seconds": round(result["seconds"], 3),
+            "computed_in": str(trainer),
+        }
+        if sharded:
+            whole, model = processes.whole_state_dict(model), GPT(model.config)
+            model.load_state_dict(whole, strict=first)  # the first process has all of them, the others none
+        if first:
+            try:
+                record = save_parameters(path, model, record)
+            except OSError as error:
+                raise OSError(f"{path}: cannot be written: {error.strerror or error}; {run.where()}") from None
+            run.complete()
+    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
     return record
 
 
@@ -402,6 +445,7 @@ def _build(
             raise ValueError(f"{params_path}: holds a {record['variant']} model, not a {variant} one")
         try:
             config = GPTConfig(**record["config"])
+            check_sizes(config, state_dict)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
         trained = asdict(config) | config.options

@@ -1,4 +1,4 @@
-"""The training loop, its schedule and its optimizer.
+"""The training loop and its schedule.
 
 The trainer takes any model with `logits, loss = model(x, y)` and any dataset of pairs (x, y). It knows nothing of
 text, vocabularies or attention, and follows the device that the model's parameters are on.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from graphed import GraphedStep
-from muon import Muon
+from optimizer import Muon, muon_groups, parameter_groups
 
 if TYPE_CHECKING:  # imported only by runs of several processes
     from parallel import Processes
@@ -51,6 +52,7 @@ class TrainerConfig:
     log_every: int = 50  # steps between two lines of the log
     bf16: bool = False  # compute the model in bfloat16 where autocast says it is safe; weights stay float32
     compile: str = "auto"  # the model's blocks: "on", "off", or where the run is long enough to earn it back
+    skip_nonfinite: bool = False  # leave out steps whose loss or gradient is no finite number, instead of stopping
     seed: int = 0  # of the order of the rows and of what the dataset draws
     num_workers: int = 0  # processes of the DataLoader, for datasets without `batch`
 
@@ -83,34 +85,8 @@ def lr_at(tokens: float, config: TrainerConfig) -> float:
     return config.learning_rate * max(config.min_lr_share, cosine)
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, decay_gains_and_embeddings: bool = False
-) -> list[dict[str, Any]]:
-    """Two AdamW groups with every parameter in exactly one: weights of matrix products decay, nothing else does.
-
-    Decided by kind, never by name: vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and
-    so is what a module lists in its attribute `no_decay`. With `decay_gains_and_embeddings` only biases are.
-    """
-    decay, no_decay = [], []
-    seen = set()  # a parameter that two modules share is met twice
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            exempt = parameter.dim() < 2 or isinstance(module, nn.Embedding) or name in getattr(module, "no_decay", ())
-            if decay_gains_and_embeddings:
-                exempt = name == "bias"
-            if id(parameter) not in seen:
-                (no_decay if exempt else decay).append(parameter)
-            seen.add(id(parameter))
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
-
-
-def muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups with what decays split in two: hidden matrices, for Muon, and the others, those of `model.head`."""
-    decay, no_decay = groups
-    of_head = {id(p) for p in model.head.parameters()}
-    hidden = [p for p in decay["params"] if id(p) not in of_head]
-    others = [p for p in decay["params"] if id(p) in of_head]
-    return [{**decay, "params": hidden, "muon": True}, {**decay, "params": others}, no_decay]
+class Diverged(ValueError):
+    """The loss, the gradient or a parameter is no finite number any more."""
 
 
 class Trainer:
@@ -118,8 +94,13 @@ class Trainer:
 
     A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model; any other
     torch Dataset of tensor pairs goes through a DataLoader. A model with `positions_needed(targets)` takes an argument
-    `computed` and leaves padding out. `on_log` receives every line of the log as a dict. With `processes` each of them
-    has such a Trainer, and computes its own rows of every batch.
+    `computed` and leaves padding out. With `processes` each of them has such a Trainer and computes its own rows of
+    every batch. `on_log` receives every line of the log as a dict, `on_step` the trainer itself after every step; what
+    it raises ends training.
+
+    What `state()` returns between two steps continues the run in another trainer of the same arguments: after
+    `load_state(...)`, `train()` does exactly the steps that were left. (Not so where the workers of a DataLoader draw
+    random numbers: they draw others.)
     """
 
     def __init__(
@@ -129,18 +110,21 @@ class Trainer:
         test_dataset: Dataset | None,
         config: TrainerConfig,
         on_log: Callable[[dict[str, float]], None] | None = None,
+        on_step: Callable[["Trainer"], None] | None = None,
         processes: "Processes | None" = None,
     ):
         self.model, self.config, self.processes = model, config, processes
         self.forward = model if processes is None else processes.wrap(model)
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.on_log = on_log or (lambda line: None)
+        self.on_step = on_step or (lambda trainer: None)
         self.device = next(model.parameters()).device
         self.steps_per_epoch = math.ceil(len(train_dataset) / config.batch_size)
         self.last_step = config.max_epochs * self.steps_per_epoch
 
         on_cuda = self.device.type == "cuda"
         groups = parameter_groups(model, config.weight_decay, config.decay_gains_and_embeddings)
+        # A graph reads the rate from where it is.
         lr = torch.tensor(config.learning_rate, device=self.device) if on_cuda else config.learning_rate
         settings = dict(lr=lr, betas=config.betas, fused=True, capturable=on_cuda)
         if config.optimizer == "muon":
@@ -153,13 +137,20 @@ class Trainer:
         # and its state cannot be read while a graph is recorded.
         single = processes is None and not getattr(model, "checkpoint_activations", False)
         self.graphed = on_cuda and single and hasattr(train_dataset, "batch")
-        self.update = GraphedStep(self._update, model) if self.graphed else self._update
+        rows = min(config.batch_size, len(train_dataset))
+        self.update = GraphedStep(self._update, model, rows) if self.graphed else self._update
         self.leaves_padding_out = hasattr(model, "positions_needed")
         self.slots = 0  # positions that the graph computes
         self.ignore_index = getattr(getattr(model, "config", None), "ignore_index", None)
         # Attention is as wide as the longest row. A GPU minds more small steps than wide ones, a CPU does not.
         alone_on_cpu = self.device.type == "cpu" and processes is None
         self.by_length = alone_on_cpu and self.leaves_padding_out and self.ignore_index is not None
+
+        self.step = self.tokens = 0  # done, over all epochs
+        self.seconds, self.began = 0.0, time.perf_counter()  # that earlier processes took, and when this one began
+        self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last line of the log
+        self.skipped = torch.zeros((), device=self.device)  # steps left out by skip_nonfinite since then
+        self.line: dict[str, float] = {}  # the last of the log
         self.compiled = config.compile == "on" or (
             config.compile == "auto"
             and on_cuda
@@ -180,47 +171,100 @@ class Trainer:
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
-        config = self.config
-        step = tokens = 0
-        loss_sum, loss_steps = torch.zeros((), device=self.device), 0
-        began = time.perf_counter()
+        self.began = time.perf_counter()
         # A bar that redraws suits a terminal; in a file, a line every half minute says enough.
-        mininterval = 0.2 if sys.stderr.isatty() else 30
         silent = self.processes is not None and not self.processes.is_first
-        bar = tqdm(total=self.last_step, unit="step", mininterval=mininterval, dynamic_ncols=True, disable=silent)
+        how = dict(mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True, disable=silent)
+        with tqdm(initial=self.step, total=self.last_step, unit="step", **how) as bar:
+            self._train(bar)
+        return {**self.line, "seconds": self.seconds + time.perf_counter() - self.began}
 
-        for epoch in range(1, config.max_epochs + 1):
+    def _train(self, bar: tqdm) -> None:
+        config, earlier_tokens = self.config, self.tokens
+        first_epoch = max(0, self.step - 1) // self.steps_per_epoch + 1
+        for epoch in range(first_epoch, config.max_epochs + 1):
             self.model.train()
-            for x, y, computed in self._batches(self.train_dataset, epoch):
-                step += 1
-                tokens += x.numel()
-                lr = lr_at(tokens, config)
+            done = self.step - (epoch - 1) * self.steps_per_epoch
+            for x, y, computed in self._batches(self.train_dataset, epoch, done):
+                self.step += 1
+                self.tokens += x.numel()
+                lr = lr_at(self.tokens, config)
                 self._set_lr(lr)
                 loss, grad_norm = self.update(x, y, computed)
 
-                loss_sum += loss
-                loss_steps += 1
-                bar.update()
-                if step % config.log_every == 0 or step == self.last_step:
-                    seconds = time.perf_counter() - began
-                    # Here the host waits for the device.
-                    loss = self._mean(loss_sum / loss_steps).item()
-                    line = {"step": step, "epoch": epoch, "tokens": tokens, "loss": loss}
-                    line |= {"lr": lr, "grad_norm": grad_norm.item(), "tokens_per_second": tokens / seconds}
-                    if not math.isfinite(line["loss"] + line["grad_norm"]):
-                        raise ValueError(
-                            f"step {step}: the loss is {line['loss']} and the norm of the gradient {line['grad_norm']} "
-                            f"at the learning rate {lr:.1e}: nothing is written; lower the rate"
-                        )
+                self.loss_sum += loss
+                self.loss_steps += 1
+                if self.step % config.log_every == 0 or self.step == self.last_step:
+                    seconds = time.perf_counter() - self.began
+                    mean = self._mean_loss(self._mean(self.loss_sum))  # here the host waits for the device
+                    line = {"step": self.step, "epoch": epoch, "tokens": self.tokens, "loss": mean}
+                    line |= {"lr": lr, "grad_norm": grad_norm.item()}
+                    line |= {"tokens_per_second": (self.tokens - earlier_tokens) / seconds}
+                    line |= {"skipped": int(self.skipped.item())} if config.skip_nonfinite else {}
+                    self._refuse_nonfinite(mean, line["grad_norm"])
                     self.on_log(line)
-                    bar.set_postfix(epoch=epoch, loss=f"{line['loss']:.3f}", lr=f"{lr:.1e}", refresh=False)
-                    loss_sum, loss_steps = torch.zeros_like(loss_sum), 0
+                    bar.set_postfix(epoch=epoch, loss=f"{mean:.3f}", lr=f"{lr:.1e}", refresh=False)
+                    self.line, self.loss_steps = line, 0
+                    self.loss_sum.zero_()
+                    self.skipped.zero_()
+                self.on_step(self)
+                bar.update()  # last: where it is shown may be gone, with the terminal
 
             if self.test_dataset is not None:
                 test_loss = self.evaluate_loss(self.test_dataset)
-                self.on_log({"step": step, "epoch": epoch, "tokens": tokens, "test_loss": test_loss})
-        bar.close()
-        return {**line, "seconds": time.perf_counter() - began}
+                self.on_log({"step": self.step, "epoch": epoch, "tokens": self.tokens, "test_loss": test_loss})
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on from here, on the host. Raises Diverged if nothing good is left to keep."""
+        finite = torch.stack([p.isfinite().all() for p in self.model.parameters()]).all().item()
+        loss = self._mean_loss(self.loss_sum) if self.loss_steps else 0.0
+        self._refuse_nonfinite(loss, 0.0 if finite else math.nan)
+        cuda = self.device.type == "cuda"
+        return {
+            "model": _to(self.model.state_dict(), "cpu"),
+            "optimizer": _to(self.optimizer.state_dict()["state"], "cpu"),
+            "random": torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state(),  # dropout's
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds + time.perf_counter() - self.began,
+            "loss_sum": self.loss_sum.item(),
+            "loss_steps": self.loss_steps,
+            "skipped": self.skipped.item(),
+            "line": self.line,
+            "slots": self.slots,  # another number would be other kernels, which round differently
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. LookupError, TypeError, ValueError or RuntimeError if it is not of such a trainer."""
+        if not 0 <= state["step"] <= self.last_step:
+            raise ValueError(f"step {state['step']} of {self.last_step}")
+        self.model.load_state_dict(state["model"])
+        # The groups are this trainer's: in them the rate is a number or, for a graph, a tensor on the device.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        self.loss_sum.fill_(state["loss_sum"])
+        self.skipped.fill_(state["skipped"])
+        self.loss_steps, self.line, self.slots = state["loss_steps"], state["line"], state["slots"]
+        if self.graphed:
+            self.update.computed = self.slots or None
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"], self.device)
+        else:
+            torch.set_rng_state(state["random"])
+
+    def _mean_loss(self, loss_sum: Tensor) -> float:
+        """Of the steps since the last line of the log that were not left out; nan if all were."""
+        steps = self.loss_steps - self.skipped.item()
+        return loss_sum.item() / steps if steps else math.nan
+
+    def _refuse_nonfinite(self, loss: float, grad_norm: float) -> None:
+        if not math.isfinite(loss + grad_norm):
+            left_out = ", after leaving out every step since the last line of the log" * self.config.skip_nonfinite
+            raise Diverged(
+                f"step {self.step}: the loss is {loss} and the norm of the gradient {grad_norm} at the learning rate "
+                f"{lr_at(self.tokens, self.config):.1e}{left_out}: nothing is written; lower the rate"
+            )
 
     def _update(self, x: Tensor, y: Tensor, computed: int | None) -> tuple[Tensor, Tensor]:
         """One step of the optimizer on a batch: (loss, norm of the gradient before clipping), left on the device."""
@@ -231,8 +275,15 @@ class Trainer:
             loss = self._loss(x, y, computed)
             loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
+        loss = loss.detach()
+        if self.config.skip_nonfinite:
+            # As a gradient scaler tells it: the optimizer leaves everything as it is, and nobody waits for the answer.
+            bad = ~torch.isfinite(loss + grad_norm)
+            self.optimizer.found_inf = bad.float()
+            self.skipped += bad
+            loss, grad_norm = loss.masked_fill(bad, 0.0), grad_norm.masked_fill(bad, 0.0)
         self.optimizer.step()
-        return loss.detach(), grad_norm if self.processes is None else self.processes.whole(grad_norm)
+        return loss, grad_norm if self.processes is None else self.processes.whole(grad_norm)
 
     def _backward_by_length(self, x: Tensor, y: Tensor) -> Tensor:
         """Add up the gradients of a few rows at a time, the short ones first; returns the loss of the batch."""
@@ -264,7 +315,7 @@ class Trainer:
 
     def _set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):  # a graph reads the rate from where it is
+            if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
@@ -279,24 +330,32 @@ class Trainer:
         self.model.train(was_training)
         return self._mean(torch.stack(losses).mean()).item()
 
-    def _batches(self, dataset: Dataset, epoch: int) -> Iterator[tuple[Tensor, Tensor, int | None]]:
-        """The batches (x, y, positions to compute) of an epoch on the device, every row once, the last one smaller.
+    def _batches(self, dataset: Dataset, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor, int | None]]:
+        """The batches (x, y, positions to compute) of an epoch on the device, every row once, the last one smaller;
+        the first `done` of them are left out.
 
         Order and contents follow from the seed and the epoch alone; epoch 0 keeps the rows in order.
         """
-        size, n_rows, device = self.config.batch_size, len(dataset), self.device
-        if not hasattr(dataset, "batch"):
-            generator, workers = _generator("cpu", self.config.seed, epoch), self.config.num_workers
-            for x, y in DataLoader(dataset, size, shuffle=epoch > 0, num_workers=workers, generator=generator):
-                x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        size, n_rows = self.config.batch_size, len(dataset)
+        on_device = hasattr(dataset, "batch")
+        device = self.device if on_device else torch.device("cpu")
+        order, generator = torch.arange(n_rows, device=device), _generator(device, self.config.seed, epoch)
+        if epoch > 0:
+            order = torch.randperm(n_rows, generator=generator, device=device)
+        if not on_device:
+            rows, workers = order[done * size :].tolist(), self.config.num_workers
+            for x, y in DataLoader(dataset, size, sampler=rows, num_workers=workers, generator=generator):
+                x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
                 yield x, y, self._computed(y, size)[0]
             return
-        order = torch.arange(n_rows, device=device)
-        if epoch > 0:
-            order = torch.randperm(n_rows, generator=_generator(device, self.config.seed, epoch), device=device)
-        for i, indices in enumerate(order.split(max(1, ROWS_AT_ONCE // size) * size), 1):
+        at_once = max(1, ROWS_AT_ONCE // size)  # batches that are made together
+        for i, indices in enumerate(order.split(at_once * size), 1):
+            skip = done - (i - 1) * at_once
+            if skip >= at_once:
+                continue
             x, y = dataset.batch(indices, _generator(device, self.config.seed, epoch, i))
-            yield from zip(x.split(size), y.split(size), self._computed(y, size), strict=True)
+            batches = zip(x.split(size), y.split(size), self._computed(y, size), strict=True)
+            yield from islice(batches, max(0, skip), None)
 
     def _computed(self, y: Tensor, size: int) -> list[int | None]:
         """How many positions to compute in each batch of `size` rows of y: a number on the host, which waits for it.
@@ -310,8 +369,15 @@ class Trainer:
         if not self.graphed:
             return needed
         if self.slots == 0:
-            self.slots = _round_up(max(needed) * 1.02, 256)
+            self.slots = self.update.computed = _round_up(max(needed) * 1.02, 256)
         return [self.slots if n <= self.slots else _round_up(n, 256) for n in needed]
+
+
+def _to(value: Any, device: str) -> Any:
+    """Copies of the tensors in nested dicts, on `device`."""
+    if isinstance(value, dict):
+        return {name: _to(part, device) for name, part in value.items()}
+    return value.detach().to(device, copy=True) if isinstance(value, Tensor) else value
 
 
 def _round_up(n: float, multiple: int) -> int:

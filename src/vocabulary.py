@@ -64,6 +64,14 @@ def show(char: str) -> str:
     return f"{char!r} (U+{ord(char):04X})"
 
 
+def printable(text: str) -> str:
+    """`text` for a terminal, which obeys some characters and shows others as nothing: each of those as its number.
+
+    Control characters could rewrite the screen, bidirectional marks the order of what is read. One line stays one.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def refuse_reserved(text: str, where: str) -> None:
     """ValueError, beginning with `where`, if the text holds PAD_CHAR or MASK_CHAR."""
     for reserved in (PAD_CHAR, MASK_CHAR):

@@ -3,41 +3,11 @@
 import json
 import os
 import stat
-import sys
-import types
 
 import pytest
 import torch
 
-from checkpoint import atomic_write, check_writable, read_parameters, save_parameters, training_log
-
-
-def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
-    class SummaryWriter:
-        written = []
-
-        def __init__(self, folder):
-            self.written.append(folder)
-
-        def add_scalar(self, name, value, step):
-            self.written.append((name, value, step))
-
-        def close(self):
-            self.written.append("closed")
-
-    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
-    with training_log(tmp_path / "log.jsonl", "mine") as on_log:
-        on_log({"step": 7, "loss": 0.5})
-    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"step": 7, "loss": 0.5}
-    assert SummaryWriter.written == ["expt/mine", ("loss", 0.5, 7), "closed"]
-
-
-def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ValueError, match="pip install tensorboard"), training_log(tmp_path / "log.jsonl", "mine"):
-        pass
-    assert not (tmp_path / "log.jsonl").exists()
+from checkpoint import atomic_write, check_writable, read_parameters, save_parameters
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -73,7 +43,7 @@ def test_parameters_and_record_come_back(tmp_path, make_model):
     path, model = tmp_path / "p", make_model()
     save_parameters(path, model, {"name": "Åsa"})
     state_dict, record = read_parameters(path)
-    assert record == {"name": "Åsa"}
+    assert record["name"] == "Åsa"
     assert all(torch.equal(state_dict[name], value) for name, value in model.state_dict().items())
     os.remove(f"{path}.json")
     assert read_parameters(path)[1] is None

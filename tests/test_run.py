@@ -329,7 +329,7 @@ def test_a_record_of_other_sizes_is_refused(finetuned, capsys):
     record = json.loads((finetuned / "fine.json").read_text(encoding="utf-8"))
     edit_record(finetuned, config=record["config"] | {"n_embd": 8})
     capsys.readouterr()
-    assert "fine: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+    assert "fine.json: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
 
 
 def test_a_refusal_is_one_line_without_a_traceback(folder):

@@ -1,5 +1,6 @@
 """Properties of the schedule, the optimizer's groups and the loop."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,8 @@ from torch.utils.data import Dataset
 
 import trainer
 from attention import VARIANTS
-from trainer import Trainer, TrainerConfig, lr_at, parameter_groups
+from optimizer import parameter_groups
+from trainer import Diverged, Trainer, TrainerConfig, lr_at
 
 
 class Squares(Dataset):
@@ -214,3 +216,80 @@ def test_the_test_loss_is_logged_every_epoch():
     trainer.train()
     losses = [line["test_loss"] for line in log if "test_loss" in line]
     assert len(losses) == 2 and losses[-1] == pytest.approx(trainer.evaluate_loss(Squares(8)))
+
+
+# -------------------------------------------------------------------------------------------- resuming, and bad numbers
+
+
+@pytest.mark.parametrize("kind", [Squares, BatchSquares])
+def test_a_state_continues_the_run_from_any_step(kind):
+    config = TrainerConfig(max_epochs=2, batch_size=4, log_every=3, learning_rate=0.1)
+
+    def make(on_step=None):
+        torch.manual_seed(0)
+        log = []
+        return Trainer(Line(), kind(10), kind(5), config, log.append, on_step), log
+
+    states = []
+    whole, whole_log = make(lambda trainer: states.append((trainer.state(), len(whole_log))))
+    whole.train()
+    assert len(states) == 6
+    for state, lines in states:
+        trainer, log = make()
+        torch.manual_seed(99)
+        trainer.load_state(state)
+        assert trainer.train()["tokens"] == 20
+        assert torch.equal(trainer.model.linear.weight, whole.model.linear.weight)
+        assert [line.get("loss") for line in whole_log[:lines] + log] == [line.get("loss") for line in whole_log]
+
+
+def test_a_state_of_another_model_is_refused(make_model):
+    trainer = Trainer(Line(), BatchSquares(8), None, TrainerConfig(batch_size=4))
+    with pytest.raises(ValueError, match="step 999"):
+        trainer.load_state(trainer.state() | {"step": 999})
+    with pytest.raises(RuntimeError, match="[Mm]issing"):
+        trainer.load_state(trainer.state() | {"model": {}})
+
+
+class Sometimes(Line):
+    """Its loss is no number for the rows from 0.7 on."""
+
+    def forward(self, x, y):
+        prediction, loss = super().forward(x, y)
+        return prediction, loss + (torch.nan if (x >= 0.7).any() else 0.0) * prediction.mean()
+
+
+def test_bad_steps_can_be_left_out_and_are_counted():
+    log = []
+    config = TrainerConfig(max_epochs=40, batch_size=1, learning_rate=0.05, weight_decay=0.0, log_every=10)
+    with pytest.raises(Diverged, match="the loss is nan"):
+        Trainer(Sometimes(), BatchSquares(10), None, config).train()
+    model = Sometimes()
+    skipping = dataclasses.replace(config, skip_nonfinite=True)
+    trainer = Trainer(model, BatchSquares(10), None, skipping, log.append)
+    trainer.train()
+    assert [line["skipped"] for line in log] == [3] * 40, "of 10 steps an epoch"
+    assert all(math.isfinite(line["loss"] + line["grad_norm"]) for line in log)
+    assert {state["step"].item() for state in trainer.optimizer.state.values()} == {280.0}
+    assert model.linear.weight.item() == pytest.approx(3, abs=0.3), "the others taught it"
+    assert log[-1]["loss"] < 0.01
+
+
+def test_leaving_out_nothing_changes_nothing():
+    def train(**changes):
+        torch.manual_seed(0)
+        model = Line()
+        Trainer(model, BatchSquares(12), None, TrainerConfig(max_epochs=3, batch_size=4, **changes)).train()
+        return model.linear.weight
+
+    assert torch.equal(train(), train(skip_nonfinite=True))
+
+
+def test_when_every_step_is_bad_there_is_no_going_on():
+    class Never(Line):
+        def forward(self, x, y):
+            prediction, loss = super().forward(x, y)
+            return prediction, loss * torch.inf
+
+    with pytest.raises(Diverged, match="after leaving out every step"):
+        Trainer(Never(), BatchSquares(8), None, TrainerConfig(batch_size=4, skip_nonfinite=True)).train()

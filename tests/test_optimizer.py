@@ -2,8 +2,8 @@
 
 import torch
 
-from muon import Muon, orthogonalized
-from trainer import Trainer, TrainerConfig, muon_groups, parameter_groups
+from optimizer import Muon, muon_groups, orthogonalized, parameter_groups
+from trainer import Trainer, TrainerConfig
 
 
 def test_orthogonalized_keeps_directions_and_evens_out_their_lengths():

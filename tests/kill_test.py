@@ -1,0 +1,114 @@
+"""Kill a run at random moments, a few hundred times, and see whether anything is lost.
+
+    python tests/kill_test.py --kills 200
+
+Each trial starts a small run that saves after every step, in a process of its own, kills it (SIGKILL: it can tidy up
+nothing) at a random moment between its start and a little after its end, reads every file that is there, and starts it
+again with resume; every second time that one is killed as well. In the end the parameters must be, byte for byte,
+those of a run that nobody disturbed. Processes are forked, since starting Python and torch takes longer than the run.
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+import torch  # noqa: E402
+
+import stages  # noqa: E402
+from checkpoint import read_parameters, read_tensors  # noqa: E402
+
+TEXT = "".join(f"Person {i}. Born in {'Oslo Kyoto Turku'.split()[i % 3]}, Where was it?\n" for i in range(15))
+RUN = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu", max_epochs=3, batch_size=4, checkpoint_every=0)
+
+
+def train(resume: bool) -> None:
+    stages.pretrain("vanilla", "wiki.txt", "p", resume=resume, **RUN)
+
+
+def forked(function: Callable[[], None], seconds: float | None = None) -> int:
+    """Run `function` in a child, killed after `seconds`; returns how it ended: 0, 1 for an exception, -9."""
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            with open("output", "a") as output, redirect_stdout(output), redirect_stderr(output):
+                function()
+            status = 0
+        finally:
+            os._exit(status)  # past everything that belongs to the parent
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)  # a child that has ended and was not waited for is still there to be killed
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def check_files() -> str:
+    """Read all that is there. Raises ValueError if a file is not whole; returns which of them there were."""
+    if Path("p").exists() and Path("p.json").exists():
+        read_parameters("p")  # with the sha256 of the record
+    elif Path("p").exists():
+        read_tensors("p")
+    if Path("p.resume").exists():
+        read_tensors("p.resume")
+    if Path("p.log.jsonl").exists():
+        for line in Path("p.log.jsonl").read_text().splitlines():
+            json.loads(line)
+    return "+".join(name for name in ("p", "p.json", "p.resume") if Path(name).exists()) or "nothing"
+
+
+def kill_and_resume(kills: int, seed: int = 0, report: Callable[[str], None] = print) -> Counter:
+    """At least that many kills, each of a process that was still running. Returns what was found after them.
+
+    Raises AssertionError or ValueError at the first file that is damaged or different.
+    """
+    torch.set_num_threads(1)  # a child has no other threads than the one that forked it
+    chance, found, before = random.Random(seed), Counter(), os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.chdir(folder)
+            Path("wiki.txt").write_text(TEXT)
+            with redirect_stdout(None), redirect_stderr(io.StringIO()):
+                train(True)  # what torch does the first time only is done before the children are
+            Path("p").unlink()
+            began = time.perf_counter()
+            assert forked(lambda: train(False)) == 0, Path("output").read_text()
+            length, expected = time.perf_counter() - began, Path("p").read_bytes()
+            assert not Path("p.resume").exists()
+            trial = killed = 0
+            while killed < kills:
+                for file in set(Path().iterdir()) - {Path("wiki.txt")}:
+                    file.unlink()
+                trial += 1
+                for attempt in range(1 + trial % 2):
+                    status = forked(lambda resume=attempt > 0: train(resume), chance.uniform(0, 1.1 * length))
+                    assert status in (0, -signal.SIGKILL), Path("output").read_text()
+                    killed += status < 0
+                    found[check_files() if status < 0 else "complete"] += 1
+                assert forked(lambda: train(True)) == 0, Path("output").read_text()
+                assert Path("p").read_bytes() == expected, f"trial {trial}: the parameters are others"
+                left = {file.name for file in Path().iterdir()}
+                assert left == {"wiki.txt", "output", "p", "p.json", "p.log.jsonl"}, f"trial {trial}: left {left}"
+            report(f"{killed} kills in {trial} runs of {length:.2f} s: no damaged file, the same bytes every time")
+            report(f"found after a kill: {dict(found)}")
+        finally:
+            os.chdir(before)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    arguments = parser.parse_args()
+    kill_and_resume(arguments.kills, arguments.seed)

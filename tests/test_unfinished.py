@@ -1,0 +1,339 @@
+"""Nothing is lost: a run that is stopped anywhere, in any way, goes on to the very bytes that it would have written."""
+
+import json
+import os
+import signal
+import sys
+import types
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import checkpoint
+import run
+import stages
+from checkpoint import read_tensors
+from trainer import TrainerConfig
+from unfinished import Lock, Log, Stopped, UnfinishedRun
+
+SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
+STEPS = 9  # three epochs of 9 documents in batches of 4, 4 and 1
+
+
+def pretrain(path: str = "p", **changes):
+    """A run with dropout, as short as it can be."""
+    return stages.pretrain("vanilla", "wiki.txt", path, **SIZES | dict(max_epochs=3, batch_size=4) | changes)
+
+
+def finetune(path: str = "p", **changes):
+    changes = SIZES | dict(max_epochs=3, batch_size=4) | changes
+    return stages.finetune("vanilla", "wiki.txt", path, "train.tsv", **changes)
+
+
+def mixed(path: str = "p", **changes):
+    return pretrain(path, **dict(recipe="quick", finetune_corpus_path="train.tsv", batch_size=4) | changes)
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """A function that makes the next run receive a signal after a step."""
+
+    def arrange(step: int, signum: int = signal.SIGTERM) -> None:
+        on_step = UnfinishedRun.on_step
+
+        def signalled(self, trainer):
+            if trainer.step == step:
+                monkeypatch.setattr(UnfinishedRun, "on_step", on_step)
+                os.kill(os.getpid(), signum)
+            on_step(self, trainer)
+
+        monkeypatch.setattr(UnfinishedRun, "on_step", signalled)
+
+    return arrange
+
+
+def log_of(path: str) -> list[dict]:
+    lines = [json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]
+
+
+# --------------------------------------------------------------------------------------------------- exact resume
+
+
+@pytest.mark.parametrize("command", [pretrain, finetune, mixed])
+def test_a_run_stopped_anywhere_ends_in_the_same_bytes(folder, stop_after, monkeypatch, command):
+    monkeypatch.setattr(stages, "TrainerConfig", partial(TrainerConfig, log_every=2))
+    command("whole")
+    steps = json.loads(Path("whole.json").read_text())["steps"]
+    assert steps >= 6
+    for step in range(1, steps + 1):
+        stop_after(step)
+        with pytest.raises(Stopped, match=f"stopped after step {step} of {steps}"):
+            command("p")
+        assert Path("p.resume").exists() and not Path("p").exists()
+        torch.manual_seed(99)  # whatever the next process draws first
+        command("p", resume=True)
+        assert Path("p").read_bytes() == Path("whole").read_bytes()
+        assert log_of("p") == log_of("whole")
+        assert not Path("p.resume").exists()
+        Path("p").unlink()
+
+
+def test_a_run_stopped_after_every_step_ends_in_the_same_bytes(folder, stop_after):
+    pretrain("whole")
+    for step in range(1, STEPS + 1):
+        stop_after(step)
+        with pytest.raises(Stopped):
+            pretrain(resume=True)
+    pretrain(resume=True)
+    assert Path("p").read_bytes() == Path("whole").read_bytes()
+
+
+def test_resuming_does_not_repeat_what_was_done(folder, stop_after, monkeypatch):
+    stop_after(7)
+    with pytest.raises(Stopped):
+        pretrain()
+    steps = []
+    monkeypatch.setattr(UnfinishedRun, "on_step", lambda self, trainer: steps.append(trainer.step))
+    record = pretrain(resume=True)
+    assert steps == [8, 9] and record["steps"] == STEPS
+
+
+def test_a_complete_run_is_not_repeated(folder, capsys, monkeypatch):
+    record = pretrain()
+    monkeypatch.setattr(stages.Trainer, "train", lambda self: pytest.fail("trained again"))
+    assert pretrain(resume=True) == json.loads(json.dumps(record))
+    assert "p: complete already" in capsys.readouterr().out
+    with pytest.raises(pytest.fail.Exception):
+        pretrain(resume=True, seed=1)  # another run
+    Path("p").write_bytes(Path("p").read_bytes()[:-1])
+    with pytest.raises(pytest.fail.Exception):
+        pretrain(resume=True)
+
+
+def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    before = Path("p.resume").read_bytes()
+    with pytest.raises(ValueError, match="p.resume: an unfinished run: add --resume .* or --overwrite"):
+        pretrain()
+    with pytest.raises(ValueError, match="choose one"):
+        pretrain(resume=True, overwrite=True)
+    assert Path("p.resume").read_bytes() == before
+    pretrain(overwrite=True)
+    assert Path("p").exists() and not Path("p.resume").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(seed=1), "seed is 0 there and 1 here"),
+        (dict(max_epochs=4), "trainer.max_epochs is 3 there and 4 here"),
+        (dict(n_embd=32), "config.n_embd is 16 there and 32 here"),
+        (dict(recipe="quick"), "recipe is 'course' there and 'quick' here"),
+        (dict(pretrain_lr=1e-3), "trainer.learning_rate is 0.006 there and 0.001 here"),
+        (dict(compile="off"), "trainer.compile is 'auto' there"),
+    ],
+)
+def test_the_checkpoint_of_another_command_is_refused(folder, stop_after, changes, message):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    with pytest.raises(ValueError, match=f"p.resume: a checkpoint of another command: .*{message}"):
+        pretrain(resume=True, **changes)
+
+
+def test_the_checkpoint_of_another_corpus_or_variant_is_refused(folder, stop_after):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    with pytest.raises(ValueError, match="variant is 'vanilla' there and 'rope' here"):
+        stages.pretrain("rope", "wiki.txt", "p", resume=True, max_epochs=3, batch_size=4, **SIZES)
+    text = Path("wiki.txt").read_text(encoding="utf-8")
+    Path("wiki.txt").write_text(text.replace("Oslo", "sOlo"), encoding="utf-8")
+    with pytest.raises(ValueError, match="corpus_sha256 is"):
+        pretrain(resume=True)
+    Path("wiki.txt").rename("moved.txt")
+    Path("moved.txt").write_text(text, encoding="utf-8")
+    stages.pretrain("vanilla", "moved.txt", "p", resume=True, max_epochs=3, batch_size=4, **SIZES)
+
+
+@pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters"])
+def test_a_damaged_checkpoint_is_one_sentence(folder, stop_after, change):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    content = Path("p.resume").read_bytes()
+    if change == "another":
+        torch.save({"format": 1}, "p.resume")
+    elif change == "parameters":
+        torch.save({"a": torch.ones(3)}, "p.resume")
+    else:
+        Path("p.resume").write_bytes(content[:-300] if change == "truncated" else b"")
+    with pytest.raises(ValueError, match="p.resume: not a checkpoint"):
+        pretrain(resume=True)
+
+
+def test_checkpoints_are_written_as_often_as_asked_and_never_dominate(folder, monkeypatch):
+    saved = []
+    monkeypatch.setattr("unfinished.write_tensors", lambda path, content: saved.append(content["trainer"]["step"]))
+    pretrain(checkpoint_every=0)
+    assert saved == list(range(1, STEPS + 1))
+    saved.clear()
+    pretrain()
+    assert saved == [], "not within the first minute"
+    clock = iter(range(10**6))  # every look at the clock takes a second: saving takes one, so it may come each fiftieth
+    monkeypatch.setattr("unfinished.time.monotonic", lambda: float(next(clock)))
+    pretrain(checkpoint_every=1, max_epochs=40)
+    assert 2 <= len(saved) <= 3, "of 120 steps"
+    with pytest.raises(ValueError, match="checkpoint_every is nan"):
+        pretrain(checkpoint_every=float("nan"))
+
+
+# ---------------------------------------------------------------------------------------------------------- stops
+
+
+@pytest.mark.parametrize("signum, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_stop_says_how_to_continue_and_that_command_does(folder, stop_after, capsys, signum, status):
+    arguments = "pretrain vanilla wiki.txt --writing_params_path p --n_layer 1 --n_head 2 --n_embd 16 --block_size 64"
+    arguments = [*arguments.split(), "--device", "cpu", "--max_epochs", "3", "--batch_size", "4", "--seed", "7"]
+    handler = signal.getsignal(signum)
+    stop_after(5, signum)
+    assert run.main(arguments) == status
+    said = capsys.readouterr().err.splitlines()
+    assert "run.py: stopped after step 5 of 9: p.resume holds step 5, the last good one" in said
+    assert signal.getsignal(signum) == handler, "signals mean again what they did"
+    continuing = next(line for line in said if "to continue: " in line).split("to continue: ")[1].split()
+    assert continuing[:2] == ["python", "src/run.py"] and continuing[-1] == "--resume"
+    assert run.main(continuing[2:]) == 0
+    pretrain("whole", seed=7)
+    assert Path("p").read_bytes() == Path("whole").read_bytes()
+
+
+def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, monkeypatch):
+    pretrain("whole")
+    write_tensors = checkpoint.write_tensors
+
+    def interrupted_twice(path, content):
+        if content["trainer"]["step"] == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+        return write_tensors(path, content)
+
+    monkeypatch.setattr("unfinished.write_tensors", interrupted_twice)
+    with pytest.raises(Stopped, match="stopped at once: p.resume holds step 5"):
+        pretrain(checkpoint_every=0)
+    assert read_tensors("p.resume")["trainer"]["step"] == 5
+    monkeypatch.undo()
+    os.chdir(folder)
+    pretrain(resume=True)
+    assert Path("p").read_bytes() == Path("whole").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------------ lock
+
+
+def test_two_runs_never_write_the_same_path(folder, capsys):
+    lock = Lock(Path("p"))
+    with pytest.raises(ValueError, match="p: another run is writing it"):
+        pretrain()
+    assert not Path("p.log.jsonl").exists()
+    lock.release()
+    pretrain()
+    assert not Path(".p.lock").exists()
+
+
+def test_a_lock_ends_with_its_process(folder):
+    """Killed, so that nothing can tidy up: the file stays, the lock does not."""
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        lock = Lock(Path("p"))
+        os.write(write, b"!")
+        signal.pause()
+        lock.release()
+    os.read(read, 1)
+    try:
+        with pytest.raises(ValueError, match="another run"):
+            Lock(Path("p"))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert Path(".p.lock").exists()
+    Lock(Path("p")).release()
+
+
+# ---------------------------------------------------------------------------------------------- numbers that go bad
+
+
+def test_numbers_gone_bad_name_the_last_good_checkpoint(folder):
+    with pytest.raises(ValueError, match=r"the loss is nan .*p\.resume holds step \d, the last good one"):
+        pretrain(checkpoint_every=0, pretrain_lr=1e30)
+    assert read_tensors("p.resume")["trainer"]["step"] < STEPS
+    parameters = read_tensors("p.resume")["trainer"]["model"].values()
+    assert all(value.isfinite().all() for value in parameters), "no checkpoint is bad"
+
+
+# ------------------------------------------------------------------------------------------------------------- log
+
+
+def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
+    class SummaryWriter:
+        written = []
+
+        def __init__(self, folder, purge_step):
+            self.written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            self.written.append((name, value, step))
+
+        def close(self):
+            self.written.append("closed")
+
+    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    for lines in ([], ['{"step": 5}\n']):
+        SummaryWriter.written.clear()
+        log = Log(tmp_path / "log.jsonl", lines, "mine")
+        log.add({"step": 7, "loss": 0.5})
+        log.close()
+        assert (tmp_path / "log.jsonl").read_text() == "".join(lines) + '{"step": 7, "loss": 0.5}\n'
+        assert SummaryWriter.written == [("expt/mine", 6 if lines else None), ("loss", 0.5, 7), "closed"]
+
+
+def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"):
+        Log(tmp_path / "log.jsonl", [], "mine")
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_a_log_outlives_a_disk_that_is_full_for_a_while(tmp_path, capsys):
+    log = Log(tmp_path / "log", [])
+    log.add({"step": 1})
+    file, log.file = log.file, Full(log.file)
+    log.add({"step": 2})
+    assert "log: not written for now: No space left" in capsys.readouterr().err
+    log.file = file
+    log.add({"step": 3})
+    log.close()
+    assert (tmp_path / "log").read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+class Full:
+    """A file on a disk with room for three more bytes."""
+
+    def __init__(self, file):
+        self.file, self.room = file, 3
+
+    def seek(self, place):
+        return self.file.seek(place)
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        count, self.room = self.file.write(data[: self.room]), 0
+        return count
