@@ -20,6 +20,7 @@ from torch import Tensor
 
 import dataset as data
 import stages
+import startup
 from attention import CausalSelfAttention, written_out_attention
 from calibration import bin_of, confidences_at, wilson
 from model import GPT
@@ -227,7 +228,7 @@ def ask(
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
-    with stages.opened(variant, pretrain_corpus_path, reading_params_path, recipe, device, **settings) as opened:
+    with startup.opened(variant, pretrain_corpus_path, reading_params_path, recipe, device, **settings) as opened:
         model, corpus = opened
         if question is not None:
             print(reply(model, corpus, question, reading_params_path, show))

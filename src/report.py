@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import dataset as data
-import stages
+import startup
 from asking import Answers, answer_with_confidence, calibration_path, fingerprint
 from calibration import (
     TEMPERATURES,
@@ -221,7 +221,7 @@ def read_unseen(path: str | Path, corpus_path: Path) -> Unseen | None:
 
 def question_run(run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None) -> None:
     """Have the run answer everything, and do its calibration."""
-    with stages.opened(run.record["variant"], corpus_path, run.path, device=device) as (model, corpus):
+    with startup.opened(run.record["variant"], corpus_path, run.path, device=device) as (model, corpus):
 
         def answers_to(asked: list[str], source: Path) -> Answers:
             ids, lengths = data.encode_questions(asked, corpus.stoi, corpus.block_size, source)

@@ -28,7 +28,8 @@ from attention import VARIANTS
 from recipes import RECIPES
 from record import show
 from report import report
-from stages import SIZES, evaluate, finetune, pretrain, variant_options
+from stages import evaluate, finetune, pretrain
+from startup import SIZES, variant_options
 from unfinished import Stopped
 from vocabulary import printable
 

@@ -5,12 +5,9 @@ the arguments or files is a ValueError or OSError raised before training.
 """
 
 import json
-import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +15,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import dataset as data
-from attention import VARIANTS, Option
-from checkpoint import atomic_write, check_writable, file_sha256, read_parameters, save_parameters
-from model import GPT, GPTConfig, check_sizes
-from recipes import RECIPES, Recipe, Stage, find_recipe, override
+from checkpoint import atomic_write, check_writable, file_sha256, save_parameters
+from model import GPT
+from recipes import Recipe, Stage, find_recipe, override
 from record import command_line, complete_already, identity, plain_arguments
+from startup import (
+    build,
+    check_outputs,
+    given,
+    model_config,
+    open_corpus,
+    open_questions,
+    placed,
+    processes_of_torchrun,
+    read_trained,
+    refuse_overwriting,
+    seed_everything,
+    vocabulary_of,
+)
 from trainer import Diverged, Trainer, TrainerConfig
 from unfinished import Lock, UnfinishedRun
 
@@ -30,7 +40,6 @@ if TYPE_CHECKING:
     from parallel import Processes
 
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
-SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 
 
 # ------------------------------------------------------------------------------------------------------- commands
@@ -66,21 +75,21 @@ def pretrain(
     `writing_params_path`.resume: `resume` continues it, `overwrite` discards it, and with neither it is an error. See
     parallel.py for `shard` and model.GPT for `checkpoint_activations`.
     """
-    arguments, processes = plain_arguments(locals()), _processes(shard)
+    arguments, processes = plain_arguments(locals()), processes_of_torchrun(shard)
     chosen = find_recipe(recipe)
     stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
-    corpus = _read_corpus(pretrain_corpus_path, _given(settings).get("block_size"), chosen)
-    config = _model_config(variant, corpus, chosen, settings)
+    corpus = open_corpus(pretrain_corpus_path, given(settings).get("block_size"), chosen)
+    config = model_config(variant, corpus, chosen, settings)
     train_dataset: Any = corpus
     if finetune_corpus_path is not None:
         if not chosen.question_share:
             raise ValueError(f"the recipe {recipe!r} mixes no questions into pretraining: leave out their file")
-        questions = _read_questions(finetune_corpus_path, corpus)
+        questions = open_questions(finetune_corpus_path, corpus)
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
-    _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
+    check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
     dtype = dtype or chosen.dtype
-    with _placed(device, dtype, processes) as where:
-        _seed(seed)
+    with placed(device, dtype, processes) as where:
+        seed_everything(seed)
         model = GPT(config)
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
@@ -120,9 +129,9 @@ def finetune(
 
     The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
     """
-    arguments, processes = plain_arguments(locals()), _processes(shard)
+    arguments, processes = plain_arguments(locals()), processes_of_torchrun(shard)
     starts = reading_params_path is not None
-    state_dict, record = _read_parameters(reading_params_path) if starts else (None, None)
+    state_dict, record = read_trained(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
     chosen = find_recipe(recipe)
     stage = chosen.finetune if starts else chosen.scratch
@@ -130,11 +139,11 @@ def finetune(
         stage = chosen.refine or stage
     stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     dtype = dtype or chosen.dtype
-    with _placed(device, dtype, processes) as where:
-        _seed(seed)
-        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
-        questions = _read_questions(finetune_corpus_path, corpus)
-        _check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
+    with placed(device, dtype, processes) as where:
+        seed_everything(seed)
+        model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
+        questions = open_questions(finetune_corpus_path, corpus)
+        check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
         about |= {"dtype": dtype, "arguments": arguments}
@@ -159,15 +168,15 @@ def evaluate(
 
     Returns {"total", "correct", "predictions", "seconds"}; total is 0 for a file without answers.
     """
-    if _processes() is not None:
+    if processes_of_torchrun() is not None:
         raise ValueError("evaluate runs in one process: start it with python, not with torchrun")
-    state_dict, record = _read_parameters(reading_params_path)
+    state_dict, record = read_trained(reading_params_path)
     chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
     questions_path = data.find_file(eval_corpus_path)
     questions = [question for question, _ in data.read_places(questions_path)]
-    _refuse_overwriting(outputs_path, pretrain_corpus_path, eval_corpus_path, reading_params_path)
-    with _placed(device) as where:
-        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
+    refuse_overwriting(outputs_path, pretrain_corpus_path, eval_corpus_path, reading_params_path)
+    with placed(device) as where:
+        model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, questions_path)
         check_writable(outputs_path)
         check_writable(f"{outputs_path}.json")
@@ -194,123 +203,6 @@ def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, le
             text = "".join(corpus.itos[token] for token in row).split(data.MASK_CHAR)[0]
             answers.append(text.replace("\n", " "))  # the newline is in the vocabulary; a prediction is one line
     return answers
-
-
-# ------------------------------------------------------------------------------------------- what commands share
-
-
-@contextmanager
-def opened(
-    variant: str,
-    pretrain_corpus_path: str | Path,
-    reading_params_path: str | Path,
-    recipe: str | None = None,
-    device: str | None = None,
-    **settings: Any,
-) -> Iterator[tuple[GPT, data.CharCorruptionDataset]]:
-    """A trained model, on its device while this lasts, and the corpus that gives its vocabulary."""
-    state_dict, record = _read_parameters(reading_params_path)
-    chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
-    with _placed(device) as where:
-        model, corpus = _build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
-        yield model.to(where), corpus
-
-
-def variant_options() -> dict[str, Option]:
-    """The options of all variants by name."""
-    return {name: option for variant in VARIANTS.values() for name, option in variant.options.items()}
-
-
-def _processes(shard: bool = False) -> "Processes | None":
-    """The processes of this run if torchrun started several."""
-    if "LOCAL_RANK" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        from parallel import Processes  # only here, as no other run needs it
-
-        return Processes.of_torchrun(shard)
-    if shard:
-        raise ValueError("--shard divides a model among processes: start several with torchrun --nproc_per_node")
-    return None
-
-
-def _seed(seed: int) -> None:
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"the seed is {seed}: it must be at least 0 and below 2**63")
-    torch.manual_seed(seed)
-
-
-def _refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
-    if Path(output).resolve() in {data.find_file(path).resolve() for path in inputs if path is not None}:
-        raise ValueError(f"{output}: cannot be written: it is one of the files to read")
-
-
-def _check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
-    """Refuse now what could not be written, or should not be, after training. Only the first process writes."""
-    if (processes := _processes()) is not None and not processes.is_first:
-        return
-    _refuse_overwriting(writing_params_path, *inputs)
-    for ending in ("", ".json", ".log.jsonl", ".resume"):
-        check_writable(f"{writing_params_path}{ending}")
-
-
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """What the caller chose of a GPTConfig: sizes by name, and the variant's `options` if there are any."""
-    known = variant_options()
-    if unknown := set(settings) - set(SIZES) - set(known):
-        raise TypeError(f"unexpected argument {', '.join(sorted(unknown))}")
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    options = {name: chosen.pop(name) for name in known if name in chosen}
-    return chosen | ({"options": options} if options else {})
-
-
-def _read_corpus(path: str | Path, block_size: int | None, recipe: Recipe) -> data.CharCorruptionDataset:
-    path = data.find_file(path)
-    block_size = recipe.model["block_size"] if block_size is None else block_size
-    longest = int(block_size * recipe.max_kept_share)
-    shortest = max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share))
-    return data.CharCorruptionDataset(
-        data.read_corpus(path),
-        block_size,
-        min_length=shortest,
-        max_length=longest,
-        source=path,
-    )
-
-
-def _read_questions(path: str | Path, corpus: data.CharCorruptionDataset) -> data.NameDataset:
-    path = data.find_file(path)
-    return data.NameDataset(corpus, data.read_text(path), source=path)
-
-
-def _model_config(variant: str, corpus: data.CharCorruptionDataset, recipe: Recipe, settings: dict) -> GPTConfig:
-    return GPTConfig(vocab_size=corpus.vocab_size, variant=variant, **recipe.model | _given(settings))
-
-
-def _vocabulary(corpus: data.CharCorruptionDataset) -> str:
-    return "".join(corpus.itos[i] for i in range(corpus.vocab_size))
-
-
-@contextmanager
-def _placed(device: str | None, dtype: str = "tf32", processes: "Processes | None" = None) -> Iterator[torch.device]:
-    """The device to run on, with float32 matrix products in TF32 where it has them unless `dtype` is float32."""
-    if processes is not None:
-        device = processes.device(device)
-    elif device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if device.split(":")[0] not in ("cuda", "mps", "cpu"):
-        raise ValueError(f"--device {device}: choose cuda, mps or cpu")
-    try:
-        where = torch.device(device)
-        torch.zeros(1, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: cannot be used: {str(error).splitlines()[0]}") from None
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
-    torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
-    try:
-        with nullcontext() if processes is None else processes.joined(where):
-            yield where
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _train(
@@ -362,7 +254,7 @@ def _train(
         **about,
         **{name: file_sha256(data.find_file(file)) for name, file in hashes.items() if file is not None},
         "config": asdict(model.config),
-        "vocabulary": _vocabulary(corpus),
+        "vocabulary": vocabulary_of(corpus),
         "trainer": asdict(config),
         "device_type": where.type,
         "device": device,
@@ -408,62 +300,3 @@ def _train(
             run.complete()
     print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
     return record
-
-
-def _read_parameters(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    state_dict, record = read_parameters(path)
-    kinds = {"variant": str, "config": dict, "vocabulary": str}
-    if record is not None and not isinstance(record, dict):
-        raise ValueError(f"{path}.json: not a record of parameters")
-    for name, kind in kinds.items():
-        if record is not None and not isinstance(record.get(name), kind):
-            raise ValueError(f"{path}.json: not a record of parameters: {name} is missing or of the wrong kind")
-    if record is not None and record.get("recipe", "course") not in list(RECIPES):
-        raise ValueError(f"{path}.json: names the recipe {record['recipe']!r}, which this code does not have")
-    return state_dict, record
-
-
-def _build(
-    variant: str,
-    corpus_path: str | Path,
-    params_path: str | Path | None,
-    state_dict: dict[str, torch.Tensor] | None,
-    record: dict[str, Any] | None,
-    recipe: Recipe,
-    settings: dict[str, Any],
-) -> tuple[GPT, data.CharCorruptionDataset]:
-    """A model, with the parameters of `state_dict` if there are any, and the corpus that gives its vocabulary.
-
-    The record beside a parameter file says what the model is, and what the caller says must agree with it. A file
-    without a record, made by somebody's course code, has the sizes of the flags and the recipe if its shapes fit.
-    """
-    if record is None:
-        corpus = _read_corpus(corpus_path, _given(settings).get("block_size"), recipe)
-        config = _model_config(variant, corpus, recipe, settings)
-    else:
-        if variant != record["variant"]:
-            raise ValueError(f"{params_path}: holds a {record['variant']} model, not a {variant} one")
-        try:
-            config = GPTConfig(**record["config"])
-            check_sizes(config, state_dict)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
-        trained = asdict(config) | config.options
-        for name, value in settings.items():
-            if value is not None and name not in trained:
-                raise ValueError(f"the variant {variant} has no option {name}")
-            if value is not None and value != trained.get(name):
-                raise ValueError(f"{params_path}: was trained with {name} {trained.get(name)}, not {value}")
-        corpus = _read_corpus(corpus_path, config.block_size, recipe)
-        if _vocabulary(corpus) != record["vocabulary"]:
-            raise ValueError(
-                f"{params_path}: was trained with another vocabulary ({len(record['vocabulary'])} entries) than "
-                f"{corpus_path} gives ({corpus.vocab_size}): name the corpus it was pretrained on"
-            )
-    model = GPT(config)
-    if state_dict is not None:
-        try:
-            model.load_parameters(state_dict)
-        except ValueError as error:
-            raise ValueError(f"{params_path}: {error}") from None
-    return model, corpus

@@ -46,6 +46,7 @@ from corpus_size import peak_memory  # noqa: E402
 
 import dataset as data  # noqa: E402
 import stages  # noqa: E402
+import startup  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 from trainer import Trainer, TrainerConfig  # noqa: E402
@@ -80,7 +81,7 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
     """The numbers of one row, in this process. `began` is when it was started, in seconds since the epoch."""
     who, precision, *compiled = row.split()
     text = data.read_corpus(folder / "wiki.txt", in_memory=2**62)
-    with stages._placed(device, precision) as where:
+    with startup.placed(device, precision) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
         config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
@@ -214,8 +215,8 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
     n_documents = LARGE_BATCH * LARGE_STEPS
     documents = [" ".join(lines[(i + j) % len(lines)] for j in range(n)) for i in range(n_documents)]
     longest = int(LARGE["block_size"] * data.MAX_TRUNCATED_SHARE)
-    processes = stages._processes(shard="sharded" in how)
-    with stages._placed(device, "bf16", processes) as where:
+    processes = startup.processes_of_torchrun(shard="sharded" in how)
+    with startup.placed(device, "bf16", processes) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
         config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)
