@@ -74,3 +74,20 @@ def test_the_trainer_learns_with_it(corpus, make_model):
         config = TrainerConfig(max_epochs=40, batch_size=9, learning_rate=6e-3, optimizer=optimizer)
         losses[optimizer] = Trainer(make_model(), corpus, None, config).train()["loss"]
     assert losses["muon"] < losses["adamw"] < 3
+
+
+def test_a_step_that_went_bad_changes_nothing():
+    """As a gradient scaler tells it: by the attribute found_inf, which nobody reads on the host."""
+    matrix, vector = (torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 4), (4,)))
+    groups = [dict(params=[matrix], weight_decay=0.5, muon=True), dict(params=[vector], weight_decay=0.5)]
+    optimizer = Muon(groups, lr=0.1, fused=True)
+    for p in (matrix, vector):
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    before = [matrix.detach().clone(), vector.detach().clone(), optimizer.state[matrix]["momentum_buffer"].clone()]
+    for p in (matrix, vector):
+        p.grad = torch.full_like(p, torch.nan)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert torch.equal(matrix, before[0]) and torch.equal(vector, before[1])
+    assert torch.equal(optimizer.state[matrix]["momentum_buffer"], before[2])
