@@ -248,6 +248,8 @@ class Trainer:
         self.loss_steps, self.line, self.slots = state["loss_steps"], state["line"], state["slots"]
         if self.graphed:
             self.update.computed = self.slots or None
+        if self.processes is not None and not self.processes.is_first:
+            return  # the state of dropout is that of the first process; the others draw their own
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"], self.device)
         else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import stages
 from parallel import Processes
 from recipes import RECIPES
 from run import main
+from unfinished import Stopped, UnfinishedRun
 
 SRC = Path(stages.__file__).parent
 SIZES = dict(n_layer=2, n_head=2, n_embd=32, block_size=64)
@@ -49,21 +51,47 @@ def start_two(folder: Path, *more: str) -> list[subprocess.Popen]:
     return [start(folder, [], [*more], RANK=rank, LOCAL_RANK=rank, **shared) for rank in range(2)]
 
 
+def make_alone(monkeypatch) -> None:
+    """What the program does, in this process."""
+    for name, value in NO_DROPOUT.items():
+        monkeypatch.setitem(RECIPES["course"].model, name, value)
+    make_config = stages.TrainerConfig
+    monkeypatch.setattr(stages, "TrainerConfig", lambda **given: make_config(log_every=1, **given))
+    stages.pretrain("vanilla", "wiki.txt", "alone", device="cpu", max_epochs=3, batch_size=4, **SIZES)
+
+
+def test_two_processes_continue_what_one_began(folder, monkeypatch):
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    make_alone(monkeypatch)
+    on_step = UnfinishedRun.on_step
+
+    def stop_in_the_second_epoch(run, trainer):
+        run.signum = signal.SIGTERM if trainer.step == 4 else None
+        on_step(run, trainer)
+
+    monkeypatch.setattr(UnfinishedRun, "on_step", stop_in_the_second_epoch)
+    with pytest.raises(Stopped):
+        stages.pretrain("vanilla", "wiki.txt", "shared", device="cpu", max_epochs=3, batch_size=4, **SIZES)
+    programs = start_two(folder, "--writing_params_path", "shared", "--resume")
+    outputs = [program.communicate(timeout=120) for program in programs]
+    assert [program.returncode for program in programs] == [0, 0], outputs
+    assert "continued after step 4" in outputs[0][0]
+    log, expected = read_log(folder / "shared"), read_log(folder / "alone")
+    assert [line["loss"] for line in log] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
+    assert not (folder / "shared.resume").exists()
+
+
 def test_two_processes_follow_the_trajectory_of_one(folder, monkeypatch):
     """The gradients of unequal parts are weighted; 9 rows in batches of 4 end with one row for two processes.
 
     The same with the model divided among them, and with its activations computed twice.
     """
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    make_alone(monkeypatch)
     runs = {
         "copied": [start(folder, TORCHRUN, ["--writing_params_path", "copied"])],
         "sharded": start_two(folder, "--writing_params_path", "sharded", "--shard", "--checkpoint_activations"),
     }
-    for name, value in NO_DROPOUT.items():
-        monkeypatch.setitem(RECIPES["course"].model, name, value)
-    make_config = stages.TrainerConfig
-    monkeypatch.setattr(stages, "TrainerConfig", lambda **given: make_config(log_every=1, **given))
-    stages.pretrain("vanilla", "wiki.txt", "alone", device="cpu", max_epochs=3, batch_size=4, **SIZES)
     outputs = {name: [program.communicate(timeout=120) for program in programs] for name, programs in runs.items()}
     for name, programs in runs.items():
         out, err = ("".join(texts) for texts in zip(*outputs[name], strict=True))
