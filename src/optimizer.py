@@ -92,6 +92,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[matrices[0]]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradients)
+            state["step"] = gradients.new_zeros(())  # not used here; AdamW asks for it when a state is loaded
         average = state["momentum_buffer"]
         if found_inf is not None:  # gradients that change nothing, at a rate of zero
             gradients, lr = torch.where(found_inf > 0, average, gradients), lr * (1 - found_inf)

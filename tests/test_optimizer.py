@@ -91,3 +91,29 @@ def test_a_step_that_went_bad_changes_nothing():
     optimizer.step()
     assert torch.equal(matrix, before[0]) and torch.equal(vector, before[1])
     assert torch.equal(optimizer.state[matrix]["momentum_buffer"], before[2])
+
+
+def test_a_saved_state_continues():
+    start, gradients = torch.randn(2, 4, 4), torch.randn(3, 2, 4, 4)
+
+    def train(optimizer, matrices, steps):
+        for step in steps:
+            for matrix, gradient in zip(matrices, step, strict=True):
+                matrix.grad = gradient
+            optimizer.step()
+
+    def make():
+        matrices = [torch.nn.Parameter(matrix.clone()) for matrix in start]
+        vector = torch.nn.Parameter(torch.zeros(4))
+        return matrices, Muon([dict(params=matrices, muon=True), dict(params=[vector])], lr=0.1)
+
+    whole, optimizer = make()
+    train(optimizer, whole, gradients)
+    first, optimizer = make()
+    train(optimizer, first, gradients[:2])
+    second, continued = make()
+    for matrix, value in zip(second, first, strict=True):
+        matrix.data.copy_(value)
+    continued.load_state_dict(optimizer.state_dict())
+    train(continued, second, gradients[2:])
+    assert all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))
