@@ -10,8 +10,9 @@
 #       VARIANT_pretrain  VARIANT_finetune_with_pretrain  VARIANT_eval_dev_with_pretrain  VARIANT_eval_test_with_pretrain
 #   ./run.sh test [ARGUMENT ...]  the tests, with arguments for pytest
 #
-# Options (--recipe NAME, --seed N, --device NAME, --max_epochs N ...) are handed on to training. DATA_DIR names another
-# folder with the four files, OUT_DIR another folder for what is written.
+# Options (--recipe NAME, --seed N, --device NAME, --max_epochs N ...) are handed on to training; with --resume what has
+# been stopped goes on, and what is complete is not done again. DATA_DIR names another folder with the four files, OUT_DIR
+# another folder for what is written.
 set -euo pipefail
 
 here=$(pwd)
@@ -137,7 +138,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     test) [ ${#WORDS[@]} -eq 0 ] && { WORDS=(test) && shift && break; } || WORDS+=("$1") ;;
     -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
-    --*=*) OPTIONS+=("$1") ;;
+    --*=* | --resume | --overwrite | --skip_nonfinite | --checkpoint_activations) OPTIONS+=("$1") ;;
     --*) [ $# -ge 2 ] || fail "$1 needs a value" && OPTIONS+=("$1" "$2") && shift ;;
     *) WORDS+=("$1") ;;
   esac

@@ -71,6 +71,8 @@ def test_stages_one_by_one(data_folder):
     assert done.returncode == 0, done.stderr
     assert (data_folder / "vanilla.pretrain.test.predictions").read_text(encoding="utf-8").count("\n") == 8
     assert not (data_folder / "vanilla.model.params").exists()
+    again = script(ROOT / "run.sh", "vanilla_pretrain", *TINY, "--resume", **options)
+    assert again.returncode == 0 and "complete already" in again.stdout, "what is done is not done again"
 
 
 def test_the_first_failure_ends_the_run(data_folder):
