@@ -34,7 +34,7 @@ from startup import (
     vocabulary_of,
 )
 from trainer import Diverged, Trainer, TrainerConfig
-from unfinished import Lock, UnfinishedRun
+from unfinished import UnfinishedRun, take_over
 
 if TYPE_CHECKING:
     from parallel import Processes
@@ -261,7 +261,7 @@ def _train(
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
     if keep["resume"] and processes is None and not Path(f"{path}.resume").exists():
-        Lock(Path(path)).release()  # or another process may just be writing it
+        take_over(path).release()  # refused while another process is writing it
         if (complete := complete_already(path, record)) is not None:
             print(f"{path}: complete already")
             return complete

@@ -81,14 +81,12 @@ class UnfinishedRun:
         self.state: dict[str, Any] | None = None  # to restore
         self.signum: int | None = None  # of the request to stop
         self.log = None
-        self.lock = Lock(self.path) if first else None
+        self.lock = take_over(self.path) if first else None
         if not first:
             if self.checkpoint.exists():
                 self._read(resume, overwrite)
             return
         try:
-            for ending in ("", ".json", ".log.jsonl", ".resume"):
-                remove_leftovers(f"{path}{ending}")
             lines = self._read(resume, overwrite) if self.checkpoint.exists() else []
             self.log = Log(f"{path}.log.jsonl", lines, tb_expt_name)
         except BaseException:
@@ -307,6 +305,14 @@ class Lock:
         with suppress(OSError):  # Windows removes no open file
             self.path.unlink()
         self.file.close()
+
+
+def take_over(path: str | Path) -> Lock:
+    """The lock of `path`, after which nobody needs the temporary files that killed processes left."""
+    lock = Lock(Path(path))
+    for ending in ("", ".json", ".log.jsonl", ".resume"):
+        remove_leftovers(f"{path}{ending}")
+    return lock
 
 
 _lock: Callable[[BinaryIO], None]
