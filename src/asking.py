@@ -6,7 +6,6 @@ probability that the model, drawing character by character, would have said exac
 Shapes:  B questions, P longest prompt, N longest answer, L = P + N, M characters of all answers, V = vocab_size.
 """
 
-import hashlib
 import json
 import sys
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import stages
 import startup
 from attention import CausalSelfAttention, written_out_attention
 from calibration import bin_of, confidences_at, wilson
+from checkpoint import file_sha256
 from model import GPT
 
 RUNNERS_UP = 5
@@ -73,7 +73,7 @@ def answer_with_confidence(
         logits.append(predicted[row, place[row, column]].float().cpu().numpy())
         tokens.append(new[row, column].cpu().numpy())
         rows.append(row.cpu().numpy() + first)
-        texts += [text_of(answer, corpus) for answer in new.tolist()]
+        texts += [stages.text_of(answer, corpus) for answer in new.tolist()]
     model.train(was_training)
     together = [np.concatenate(parts) for parts in (logits, tokens, rows)]
     return Answers(texts, *together, confidences_at(*together, 1.0)[0])
@@ -84,11 +84,6 @@ def _put(prompt: Tensor, length: Tensor, new: Tensor) -> Tensor:
     string = torch.nn.functional.pad(prompt, (0, new.size(1)))  # PAD is 0
     at = length[:, None] + torch.arange(new.size(1), device=new.device)  # (B, N)
     return string.scatter(1, at, new)
-
-
-def text_of(tokens: list[int], corpus: data.CharCorruptionDataset) -> str:
-    """An answer as one line of text, up to the MASK that closes it."""
-    return "".join(corpus.itos[token] for token in tokens).split(data.MASK_CHAR)[0].replace("\n", " ")
 
 
 def runners_up(
@@ -168,11 +163,6 @@ def calibration_path(params_path: str | Path) -> Path:
     return Path(f"{params_path}.calibration.json")
 
 
-def fingerprint(params_path: str | Path) -> str:
-    """SHA-256 of a parameter file: ties what is known about a model to exactly these parameters."""
-    return hashlib.sha256(Path(params_path).read_bytes()).hexdigest()
-
-
 def trust(confidence: float, params_path: str | Path) -> str:
     """A sentence: is this a confidence at which the model is usually right? From the record that `report` writes."""
     path = calibration_path(params_path)
@@ -181,7 +171,7 @@ def trust(confidence: float, params_path: str | Path) -> str:
         return f"{unknown}there is no {path} (run.py report writes it)."
     try:
         record = json.loads(path.read_bytes())
-        known = record["sha256"] == fingerprint(params_path)
+        known = record["sha256"] == file_sha256(params_path)
         bins, questions = record["bins"], record["questions"]
         found = bins[int(bin_of(confidence, len(bins)))]
         total, right, low, high = (found[key] for key in ("total", "right", "low", "high"))

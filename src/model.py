@@ -100,14 +100,9 @@ class Block(nn.Module):
         self.attn = VARIANTS[config.variant](config)
         self.mlp = _mlp(config)
 
-    def forward(
-        self,
-        x: Tensor,
-        positions: Tensor | None = None,
-        cache: KVCache | None = None,
-        packing: Packing | None = None,
-    ) -> Tensor:
-        x = x + self.attn(self.ln1(x), positions, cache, packing)
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
+        """`context` is what attention takes beside x: positions, cache, packing (CausalSelfAttention.forward)."""
+        x = x + self.attn(self.ln1(x), *context)
         return x + self.mlp(self.ln2(x))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import dataset as data
 import startup
-from asking import Answers, answer_with_confidence, calibration_path, fingerprint
+from asking import Answers, answer_with_confidence, calibration_path
 from calibration import (
     TEMPERATURES,
     best_temperature,
@@ -28,7 +28,7 @@ from calibration import (
     risk_coverage,
     unavoidable_error,
 )
-from checkpoint import atomic_write, check_writable, read_parameters
+from checkpoint import atomic_write, check_writable, file_sha256, read_parameters
 
 TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
 
@@ -162,7 +162,7 @@ def read_run(path: str | Path) -> Run:
             log = [line for line in log if {"step", "loss", "lr"} <= line.keys()]
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{log_path}: not a training log: {error}") from None
-    return Run(record["variant"], path, record, log, fingerprint(path))
+    return Run(record["variant"], path, record, log, file_sha256(path))
 
 
 def name_of(question: str) -> str:

@@ -199,10 +199,14 @@ def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, le
     answers = []
     for some_ids, some_lengths in zip(ids.split(512), lengths.split(512), strict=True):  # bounds the memory needed
         tokens = model.generate(some_ids.to(model.device), some_lengths, ANSWER_LENGTH, stop_token=data.MASK).tolist()
-        for row in tokens:
-            text = "".join(corpus.itos[token] for token in row).split(data.MASK_CHAR)[0]
-            answers.append(text.replace("\n", " "))  # the newline is in the vocabulary; a prediction is one line
+        answers += [text_of(row, corpus) for row in tokens]
     return answers
+
+
+def text_of(tokens: list[int], corpus: data.CharCorruptionDataset) -> str:
+    """An answer as one line of text, up to the MASK that closes it."""
+    text = "".join(corpus.itos[token] for token in tokens).split(data.MASK_CHAR)[0]
+    return text.replace("\n", " ")  # the newline is in the vocabulary
 
 
 def _train(

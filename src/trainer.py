@@ -221,8 +221,8 @@ class Trainer:
         self._refuse_nonfinite(loss, 0.0 if finite else math.nan)
         cuda = self.device.type == "cuda"
         return {
-            "model": _to(self.model.state_dict(), "cpu"),
-            "optimizer": _to(self.optimizer.state_dict()["state"], "cpu"),
+            "model": _on_host(self.model.state_dict()),
+            "optimizer": _on_host(self.optimizer.state_dict()["state"]),
             "random": torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state(),  # dropout's
             "step": self.step,
             "tokens": self.tokens,
@@ -375,11 +375,11 @@ class Trainer:
         return [self.slots if n <= self.slots else _round_up(n, 256) for n in needed]
 
 
-def _to(value: Any, device: str) -> Any:
-    """Copies of the tensors in nested dicts, on `device`."""
+def _on_host(value: Any) -> Any:
+    """Copies of the tensors in nested dicts, on the host."""
     if isinstance(value, dict):
-        return {name: _to(part, device) for name, part in value.items()}
-    return value.detach().to(device, copy=True) if isinstance(value, Tensor) else value
+        return {name: _on_host(part) for name, part in value.items()}
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
 def _round_up(n: float, multiple: int) -> int:

@@ -45,6 +45,7 @@ import plain_loop  # noqa: E402
 from corpus_size import peak_memory  # noqa: E402
 
 import dataset as data  # noqa: E402
+import packing  # noqa: E402
 import stages  # noqa: E402
 import startup  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
@@ -183,8 +184,7 @@ def needed_operations(config: GPTConfig, y: torch.Tensor) -> float:
     Two for each weight of a matrix product at each position and four for each channel at each pair of positions,
     and twice as many again for the gradients.
     """
-    place = torch.arange(1, y.size(1) + 1, device=y.device)
-    lengths = (place * (y != config.ignore_index)).amax(dim=1).double()  # (B,)
+    lengths = packing.lengths(y, config.ignore_index).double()  # (B,)
     C, L = config.n_embd, config.n_layer
     weights = L * 12 * C * C + C * config.vocab_size
     pairs = (lengths * (lengths + 1) / 2).sum().item()

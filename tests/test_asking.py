@@ -117,7 +117,7 @@ def record(bins) -> str:
     keys = ("low", "high", "total", "right")
     rows = [dict(zip(keys, row, strict=True)) for row in bins]
     made_up = [0.25, 0.75]
-    return json.dumps({"sha256": asking.fingerprint("fine"), "questions": "dev.tsv", "bins": rows,
+    return json.dumps({"sha256": asking.file_sha256("fine"), "questions": "dev.tsv", "bins": rows,
                        "unseen_share_of_bin": made_up})  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def test_trust_says_how_often_such_a_confidence_was_right(folder):
 def test_trust_does_not_guess(folder, content, message):
     (folder / "fine").write_bytes(b"parameters")
     if content == "other":
-        content = record([(0, 0.5, 9, 9), (0.5, 1, 9, 9)]).replace(asking.fingerprint("fine"), "0")
+        content = record([(0, 0.5, 9, 9), (0.5, 1, 9, 9)]).replace(asking.file_sha256("fine"), "0")
     asking.calibration_path("fine").write_text(content)
     assert "cannot be told" in asking.trust(0.9, "fine") and message in asking.trust(0.9, "fine")
 
