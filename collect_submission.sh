@@ -19,7 +19,7 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-manifest=(src/*.py)
+manifest=(src/*.py src/*.js)
 wrong=()
 
 lines() { grep -c '' "$1" || true; }

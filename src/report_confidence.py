@@ -81,7 +81,8 @@ def calibration(page, sure, questions) -> None:
             "what it would get with these confidences. Only an error well above that says something about the model."
         ),
         page.picture("calibration", caption, 4.6, figures.reliability, series),
-        table(["run", "error", "by chance alone", "temperature", "error, scaled", "by chance alone, scaled"], rows),
+        table(["run", "error in points", "by chance alone", "temperature", "error, scaled", "by chance alone, scaled"],
+              rows),
         heading(f"The groups of {run.label}, as it is"),
         table(["confidence", "answers", "mean confidence", "right", "95% interval"], groups),
         paragraph(
@@ -94,7 +95,7 @@ def calibration(page, sure, questions) -> None:
             "fitted on all of them. A run that is never right, or always, has none.",
             "note",
         ),
-    )
+    )  # fmt: skip
 
 
 def abstaining(page, sure) -> None:
@@ -114,7 +115,7 @@ def abstaining(page, sure) -> None:
         quarter = next(p for p in curve if p.total >= n / 4)
         point = needed_for(curve, 0.9)
         confidence = run.answers.confidence
-        rows.append([run.label, percent(run.right.mean()), percent(quarter.accuracy),
+        rows.append([run.label, counted(int(run.right.sum()), n), counted(quarter.right, quarter.total),
                      percent(point.threshold) if point else "none",
                      f"{counted(point.total, n)} of the questions; {point.right} right "
                      f"({interval(point.right, point.total)})"
@@ -180,8 +181,9 @@ def unseen(page, sure, people) -> None:
             counted(*above(r.unseen.confidence, mark.threshold)) if mark else "–",
             telling(r.answers.confidence, r.unseen.confidence),
         ])  # fmt: skip
-    parts.append(table(["run", "mean confidence: people in the texts", "in no text", "in no text, temperature scaled",
-                        "in no text, yet above its nine-in-ten confidence", "tells them apart"], rows))  # fmt: skip
+    parts.append(table(["run", f"mean confidence: {len(confidence)} people asked about above", f"{n} in no text",
+                        "in no text, temperature scaled", "in no text, yet above its nine-in-ten confidence",
+                        "tells them apart"], rows))  # fmt: skip
     parts.append(paragraph(
         "“Tells them apart” is the probability that the answer about a person in the texts has more confidence than "
         "one about a person in no text: 1 is always, 0.5 is a coin.", "note"))  # fmt: skip
@@ -212,7 +214,8 @@ def traditions(sure, people) -> list[str]:
     for run in sure:
         at_home, by_accident = share_among_pairs(run.unseen.texts, people.traditions, people.homes)
         n = len(people.asked)
-        rows.append([run.label, percent(at_home), interval(round(at_home * n), n), percent(by_accident)])
+        home = round(at_home * n)
+        rows.append([run.label, counted(home, n), interval(home, n), percent(by_accident)])
     run = sure[0]
     by_tradition = []
     for tradition, count in Counter(people.traditions).most_common(8):

@@ -71,6 +71,7 @@ def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
     above.set_ylim(bottom=0)
     below.set_ylabel("learning rate")
     below.set_xlabel("step")
+    below.set_xlim(left=0)  # a short training's last two points must not look like all of it
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     below.set_ylim(bottom=0)
     if len(logs) > 1:

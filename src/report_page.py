@@ -4,6 +4,7 @@ Whatever comes from data passes through `esc`. Knows nothing of runs and questio
 """
 
 import base64
+import hashlib
 import html
 import math
 
@@ -33,6 +34,19 @@ table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tab
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.8rem 0.25rem 0; }
 th, td { border-bottom: 1px solid var(--line); } th { font-weight: 600; min-width: 3.6rem; }
 td { white-space: nowrap; } td.text { white-space: normal; min-width: 8rem; }
+.touch { background: var(--box); border-radius: 0.5rem; padding: 0.7rem 1.1rem; } .touch[hidden] { display: none; }
+.touch label { display: block; margin: 0.3rem 0; } .touch label output { font-weight: 600; }
+.touch input, .touch select { font: inherit; width: 100%; min-height: 2.75rem; margin: 0; accent-color: #2f7fd0; }
+.touch p { margin: 0.7rem 0 0.3rem; }
+.bar { display: flex; height: 1.7rem; border-radius: 0.3rem; overflow: hidden; background: var(--line); }
+.bar i { flex: 0 1 0; min-width: 0; overflow: hidden; font-style: normal; font-size: 0.85rem; line-height: 1.7rem;
+         text-indent: 0.4rem; white-space: nowrap; }
+.bar [class] { color: #000; } .bar .right { background: #2f7fd0; } .bar .wrong { background: #d9760c; }
+.bar .made-up { background: #c05a9e; }
+.scroll { max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: 0.3rem; margin: 0.8rem 0; }
+.scroll .wide { overflow: visible; margin: 0; } .scroll table { width: 100%; } .scroll td, .scroll th {
+  white-space: normal; min-width: 0; padding-left: 0.5rem; padding-right: 0.3rem; }
+.scroll th { position: sticky; top: 0; background: var(--page); }
 @media (max-width: 30rem) {
   table { font-size: 0.82rem; } th, td { padding-right: 0.5rem; } td.text { min-width: 6rem; }
 }
@@ -90,6 +104,7 @@ class Page:
     def __init__(self):
         self.sections: list[tuple[str, str, str]] = []  # (id, title, HTML)
         self.pictures: dict[str, figures.Picture] = {}
+        self.script = ""  # JavaScript for the end of the page
 
     def section(self, name: str, title: str, *parts: str) -> None:
         self.sections.append((name, title, "".join(parts)))
@@ -106,9 +121,14 @@ class Page:
     def html(self, title: str, opening: str) -> str:
         links = " ".join(f'<a href="#{name}">{esc(heading)}</a>' for name, heading, _ in self.sections)
         body = "".join(f'<section id="{n}"><h2>{esc(h)}</h2>{content}</section>\n' for n, h, content in self.sections)
+        # The browser is told to fetch nothing, and to run nothing but this very script.
+        digest = base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode()
+        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        script = f"<script>{self.script}</script>" if self.script else ""
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f"<title>{esc(title)}</title><style>{CSS}</style></head>\n<body><h1>{esc(title)}</h1>\n"
-            f"{opening}\n<nav>{links}</nav>\n{body}</body></html>\n"
+            f"{opening}\n<nav>{links}</nav>\n{body}{script}</body></html>\n"
         )

@@ -14,6 +14,7 @@ import torch
 
 import report_confidence as confidence
 import report_figures as figures
+import report_interactive as interactive
 from calibration import paired
 from checkpoint import atomic_write
 from report_confidence import above, nine_in_ten
@@ -95,20 +96,21 @@ def accuracy(page, answered, questions) -> None:
               for name in dict.fromkeys(run.record.get("variant") for run in answered) if name in PUBLIC]  # fmt: skip
     if any(run.record and not run.record.get("pretrained") for run in answered):
         public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
-    drawn = public if n == PUBLIC_QUESTIONS else []
+    if n != PUBLIC_QUESTIONS:  # certainly other questions, and beside each other they would be compared
+        public = []
     caption = (
         "Share of the questions answered exactly right. The line is the 95% interval: with this many questions, "
         "chance alone makes a run look better or worse by that much. It does not cover what another seed of "
         "training would change."
     )
-    if drawn:
+    if public:
         caption += " Diamonds and stars: public copies of the course (median and best), on the course's own files."
     cells = [[label, counted(right, total), interval(right, total)] for label, right, total in rows]
     other = [[name, f"{median}% (median)", f"best {best}%"] for name, median, best in public]
     page.section(
         "accuracy",
         "What they know",
-        page.picture("accuracy", caption, 1.2 + 0.5 * (len(rows) + len(drawn)), figures.accuracy, rows, drawn),
+        page.picture("accuracy", caption, 1.2 + 0.5 * (len(rows) + len(public)), figures.accuracy, rows, public),
         table(["run", "right", "95% interval"], cells + other),
         paragraph(
             "The numbers of public copies of the course were counted on the 500 dev questions of the course's own "
@@ -273,6 +275,7 @@ def write(path: Path, runs: list, questions, unseen) -> None:
     confidence.calibration(page, sure, questions)
     confidence.abstaining(page, sure)
     confidence.unseen(page, sure, unseen)
+    interactive.add(page, sure, questions)
     pairs(page, answered, questions)
     made(page, runs, questions, unseen)
     folder = path.with_name(f"{path.stem}-figures")

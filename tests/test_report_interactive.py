@@ -1,0 +1,209 @@
+"""The parts of the report that can be touched: they count as Python does, and no text from data becomes markup."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import report_interactive as interactive
+from asking import Answers
+from calibration import risk_coverage, wilson
+from report import Questions, Run
+from report_page import Page, counted, percent
+
+EVIL = "</script><script>document.title='broken'</script><!--<script>&amp;"
+NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")
+N, UNSEEN = 40, 30
+
+
+def run_of(label: str, seed: int) -> Run:
+    rng = np.random.default_rng(seed)
+    confidence = rng.random(N).round(2)  # some are equal, some exactly at a step of the slider
+    right = rng.random(N) < confidence
+    said = [f"Place {i}" if r else EVIL for i, r in enumerate(right)]
+    empty = np.zeros((0, 1))
+    unseen = Answers(["Oslo"] * UNSEEN, empty, empty, empty, rng.random(UNSEEN).round(2))
+    return Run(label, Path("P"), said=said, right=right, answers=Answers(said, empty, empty, empty, confidence),
+               unseen=unseen)  # fmt: skip
+
+
+RUNS = [run_of(EVIL, 0), run_of("the other", 1)]
+NAMES = [f"{EVIL} {i}" if i % 2 else f"Łukasz Érd {i}" for i in range(N)]
+QUESTIONS = Questions(Path("dev.tsv"), NAMES, NAMES, [f"Place {i}" for i in range(N)], [None, 30] * (N // 2),
+                      [True] * N, 56, None)  # fmt: skip
+
+
+def page_of(runs=RUNS, questions=QUESTIONS) -> str:
+    page = Page()
+    interactive.add(page, runs, questions)
+    return page.html("Title", "")
+
+
+class Scripts(HTMLParser):
+    """The texts of the scripts in a page, as a browser would find them."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.found, self.inside = [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.inside = tag == "script"
+        if self.inside:
+            self.found.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.found[-1] += data
+
+
+def test_no_text_gets_out_of_the_data():
+    data, script = Scripts(page_of()).found
+    order = np.argsort(-RUNS[0].answers.confidence, kind="stable")
+    found = json.loads(data)
+    assert "<" not in data and [a["person"] for a in found["answers"]] == [NAMES[i] for i in order]
+    assert found["runs"][0]["label"] == EVIL and found["runs"][1]["confidence"] == RUNS[1].answers.confidence.tolist()
+    assert script == interactive.SCRIPT.read_text(encoding="utf-8") and "innerHTML" not in script
+
+
+def test_the_page_allows_its_own_script_and_nothing_else():
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page_of())[1]
+    digest = base64.b64encode(hashlib.sha256(interactive.SCRIPT.read_bytes()).digest()).decode()
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
+
+
+def test_everything_is_there_without_the_script():
+    page = page_of()
+    body = re.search(r'class="scroll".*?<tbody>(.*?)</tbody>', page, re.S)[1]
+    assert body.count("<tr>") == N and "not in it" in body and page.count('class="touch" hidden') == 2
+    for point in risk_coverage(RUNS[0].answers.confidence, RUNS[0].right):
+        if point.threshold in interactive.LEVELS:
+            assert counted(point.right, point.total) in page
+
+
+def test_without_confidences_there_is_nothing_to_touch():
+    page = page_of([])
+    assert "<script" not in page and page.count("no parameters were given") == 2
+
+
+# ------------------------------------------------------------------------------------------- what the script counts
+
+
+def javascript(expression: str, **given):
+    """The value of an expression with the script's functions and `given` in scope."""
+    if NODE is None:
+        pytest.skip("needs node to run JavaScript")
+    names = "".join(f"const {name} = {json.dumps(value)};" for name, value in given.items())
+    program = f"{interactive.SCRIPT.read_text(encoding='utf-8')}{names}console.log(JSON.stringify({expression}))"
+    done = subprocess.run([NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_slider_counts_as_the_risk_coverage_curve_does():
+    run = RUNS[0]
+    data = {"confidence": run.answers.confidence.tolist(), "right": run.right.tolist()}
+    data["unseen"] = run.unseen.confidence.tolist()
+    curve = risk_coverage(run.answers.confidence, run.right)
+    found = javascript("levels.map(level => abstain(run, level))", run=data, levels=[p.threshold for p in curve])
+    assert [(f["answered"], f["right"], f["total"]) for f in found] == [(p.total, p.right, N) for p in curve]
+    assert [f["madeUp"] for f in found] == [int((run.unseen.confidence >= p.threshold).sum()) for p in curve]
+    nothing = javascript("abstain(run, 1.01)", run={**data, "unseen": None})
+    assert nothing == {"total": N, "answered": 0, "right": 0, "unseen": 0, "madeUp": 0}
+
+
+def test_shares_and_intervals_read_as_they_do_in_the_tables():
+    pairs = [(right, total) for total in [*range(1, 41), 500, 5000] for right in {0, 1, total // 2, total - 1, total}]
+    assert javascript("pairs.map(([a, b]) => counted(a, b))", pairs=pairs) == [counted(*pair) for pair in pairs]
+    found = javascript("pairs.map(([a, b]) => wilson(a, b))", pairs=pairs)
+    np.testing.assert_allclose(found, [wilson(*pair) for pair in pairs], atol=1e-12)
+    shares = [0, 0.0004, 0.0625, 0.5, 0.9996, 1]
+    assert javascript("shares.map(percent)", shares=shares) == [percent(share) for share in shares]
+
+
+def test_sentences_name_what_their_numbers_are_of():
+    count = {"total": 50, "answered": 0, "right": 0, "unseen": 100, "madeUp": 0}
+    known, unseen = javascript("sentences(1, count)", count=count)
+    assert "none of the 50 questions" in known and "0 of 100 = 0.0%" in unseen and "made up" not in unseen
+    known, unseen = javascript("sentences(0.5, count)", count={**count, "answered": 40, "right": 30, "madeUp": 7})
+    assert "40 of 50 = 80.0%" in known and "30 of 40 = 75.0%" in known and "7 of 100 = 7.0%" in unseen
+
+
+@pytest.mark.parametrize(
+    "query, verdict, order, expected",
+    [
+        ("", "all", "sure", [0, 1, 2, 3]),
+        (" LODZ", "all", "sure", [1, 2]),
+        ("emile", "all", "sure", [0]),
+        ("", "right", "unsure", [3, 0]),
+        ("", "wrong", "name", [2, 1]),
+        (".*", "all", "sure", []),
+    ],
+)
+def test_answers_are_found_by_any_of_their_texts(query, verdict, order, expected):
+    rows = [("Émile Roux", "Paris", "Paris"), ("Zoe", "Łódź", "Oslo"), ("Ada", "Oslo", "Łódź"), ("Bo", "Rome", "Rome")]
+    answers = [{"person": p, "said": s, "place": t, "right": s == t} for p, s, t in rows]
+    asked = {"answers": answers, "query": query, "verdict": verdict, "order": order}
+    assert javascript("select(answers, query, verdict, order)", **asked) == expected
+
+
+# ------------------------------------------------------------------------------------------------- in a real browser
+
+
+def in_browser(page: str, folder: Path, driver: str = "", width: int = 1000) -> str:
+    """The page's HTML after its scripts and `driver` ran in Chromium. The driver needs the page's policy lifted."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    if driver:
+        page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+        page = page.replace("</body>", f"<script>{driver}</script></body>")
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    command += [f"--window-size={width},800", "--dump-dom", (folder / "page.html").as_uri()]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
+
+
+def test_the_controls_wake_and_no_text_runs(tmp_path):
+    found = in_browser(page_of(), tmp_path)
+    assert 'hidden=""' not in found and "<title>Title</title>" in found
+    answered = int((RUNS[0].answers.confidence >= 0.5).sum())
+    assert f"{counted(answered, N)} of the questions" in found
+
+
+def test_moving_the_slider_and_searching(tmp_path):
+    driver = """
+        const set = (element, value) => { element.value = value; element.dispatchEvent(new Event("input")); };
+        set(document.querySelector("#try select"), 1);
+        set(document.querySelector("#try input"), 80);
+        set(document.querySelector("#answers input"), "lukasz");
+        set(document.querySelectorAll("#answers select")[0], "wrong");
+    """
+    found = in_browser(page_of(), tmp_path, driver)
+    other = RUNS[1]
+    given = other.answers.confidence >= 0.8
+    assert 'aria-valuetext="80.0%"' in found and counted(int(given.sum()), N) in found
+    assert counted(int(other.right[given].sum()), int(given.sum())) in found
+    assert counted(int((other.unseen.confidence >= 0.8).sum()), UNSEEN) in found
+    wrong = sum(not right and name.startswith("Łukasz") for right, name in zip(RUNS[0].right, NAMES, strict=True))
+    assert f"Shown: {wrong} of {N} answers, 0 right and {wrong} wrong." in found
+    assert re.search(r'class="scroll".*?<tbody>(.*?)</tbody>', found, re.S)[1].count("<tr>") == wrong
+
+
+def test_a_phone_scrolls_down_only(tmp_path):
+    driver = """
+        const frame = document.createElement("iframe");
+        frame.style = "width: 360px; border: 0";
+        frame.srcdoc = document.documentElement.outerHTML.replace(/<script>[^]*/, "");
+        frame.onload = () => { document.title = frame.contentDocument.documentElement.scrollWidth; };
+        document.body.append(frame);
+    """
+    assert "<title>360</title>" in in_browser(page_of(), tmp_path, driver)
