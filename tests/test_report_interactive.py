@@ -203,7 +203,10 @@ def test_a_phone_scrolls_down_only(tmp_path):
         const frame = document.createElement("iframe");
         frame.style = "width: 360px; border: 0";
         frame.srcdoc = document.documentElement.outerHTML.replace(/<script>[^]*/, "");
-        frame.onload = () => { document.title = frame.contentDocument.documentElement.scrollWidth; };
+        frame.onload = () => {
+            const root = frame.contentDocument.documentElement;
+            document.title = `${root.scrollWidth - root.clientWidth} too wide`;
+        };
         document.body.append(frame);
     """
-    assert "<title>360</title>" in in_browser(page_of(), tmp_path, driver)
+    assert "<title>0 too wide</title>" in in_browser(page_of(), tmp_path, driver)
