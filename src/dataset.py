@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from corpus_file import EncodedDocuments, not_utf8, open_documents, refuse_long
@@ -187,6 +188,7 @@ class CharCorruptionDataset(RowDataset):
          With `third_mask` a MASK closes the masked span, as one edition of the course has it.
       4. x is all but the last character, y all but the first: at each position the model predicts the next
          character. PAD targets carry no loss.
+    With `recall_share` that share of the examples asks for a fact by name instead: see `_recall`.
 
     vocabulary: PAD = 0, MASK = 1, then the sorted distinct characters of `text`, the newline among them.
     text:       documents, one a line; blank lines are no documents. Or what `read_corpus` makes of a large file.
@@ -205,6 +207,7 @@ class CharCorruptionDataset(RowDataset):
         third_mask: bool = False,
         min_length: int = MIN_TRUNCATED_LENGTH,
         max_length: int | None = None,
+        recall_share: float = 0.0,
         source: str | Path = "the corpus",
     ):
         if isinstance(text, EncodedDocuments):
@@ -219,12 +222,16 @@ class CharCorruptionDataset(RowDataset):
         self.max_length = int(block_size * MAX_TRUNCATED_SHARE) if max_length is None else max_length
         self.min_length = min_length
         self.third_mask = third_mask
+        self.recall_share = recall_share
         if not 1 <= min_length <= self.max_length or self.max_length + 2 + third_mask > block_size + 1:
             raise ValueError(
                 f"block_size {block_size} is too small for prefixes of {min_length} to {self.max_length} characters "
                 f"and {2 + third_mask} masks"
             )
         super().__init__(documents, stoi, dict(enumerate(vocabulary)), block_size, f"{source}, document")
+        # What `_recall` has to know about each token.
+        self.is_letter = torch.tensor([char.isalpha() or char in "'-" for char in vocabulary])  # (V,)
+        self.is_capital = torch.tensor([char.isupper() for char in vocabulary])  # (V,)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draws = torch.rand(4, len(indices), generator=generator, device=self.device)  # (4, B), each in [0, 1)
@@ -234,7 +241,45 @@ class CharCorruptionDataset(RowDataset):
         span = (1 + draws[1] * (kept / 2 - 2) + draws[2]).long()
         span = torch.minimum(span.clamp(min=1), kept)  # a document of 1, 2 or 3 characters still gives one
         start = _below(draws[3], kept - span + 1)  # every place where the span fits
-        return self._arrange(indices, kept, span, start)
+        x, y = self._arrange(indices, kept, span, start)
+        if self.recall_share:
+            string, found = self._recall(indices, generator)
+            asked = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
+            instead = (asked & found)[:, None]  # (B, 1)
+            x, y = torch.where(instead, string[:, :-1], x), torch.where(instead, string[:, 1:], y)
+        return x, y
+
+    def _recall(self, indices: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Examples `[name] MASK [fact] MASK` that give the name alone and ask for something the document says.
+
+        Name: the document up to its first full stop. Fact: one of the runs of capitalised words after it, all equally
+        likely, but for the word that opens a sentence after the name. Returns the strings (B, S) and in which documents
+        there are both (B,). Nothing of the text around the fact is shown, so it must be found from the name.
+        """
+        place = torch.arange(self.block_size + 1, device=self.device)  # (S,)
+        length = self._lengths(indices)[:, None]  # (B, 1)
+        text = self._gather(indices, place.expand(len(indices), -1))  # (B, S)
+        inside = place < length  # (B, S)
+        is_letter = self.is_letter[text] & inside  # (B, S)
+        is_space = (text == self.stoi.get(" ", -1)) & inside
+        before, after = (lambda x: F.pad(x, (1, 0))[:, :-1]), (lambda x: F.pad(x, (0, 1))[:, 1:])
+        # The name ends at a full stop after two letters (not "J. Doe") and before a space.
+        stop = (text == self.stoi.get(".", -1)) & before(is_letter) & before(before(is_letter)) & after(is_space)
+        name = stop.int().argmax(dim=1, keepdim=True)  # (B, 1) its length; 0 if there is none
+        # Runs of words with a capital, with single spaces between them.
+        word = torch.where(is_letter & ~before(is_letter), place, 0).cummax(dim=1).values  # (B, S) where its word starts
+        named = is_letter & self.is_capital[text].gather(1, word)
+        run = named | (is_space & before(named) & after(named))
+        opens = run & ~before(run) & (place > name + 2)
+        start = (torch.rand(text.shape, generator=generator, device=self.device) * opens).argmax(dim=1, keepdim=True)
+        closed = torch.where(run, self.block_size + 1, place)  # (B, S) the next place outside a run:
+        end = closed.flip(1).cummin(dim=1).values.flip(1).gather(1, start)  # (B, 1)
+        found = (name > 0) & opens.any(dim=1, keepdim=True) & (end < length.clamp(max=self.block_size + 1))
+        end_mask = name + 1 + end - start  # (B, 1)
+        found &= end_mask <= self.block_size
+        string = torch.where(place < name, text, text.gather(1, (place - name - 1 + start).clamp(0, self.block_size)))
+        string = string.masked_fill((place == name) | (place == end_mask), MASK).masked_fill(place > end_mask, PAD)
+        return string, found[:, 0]
 
     def _arrange(self, indices: Tensor, kept: Tensor, span: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Steps 3 and 4 for spans [start, start + span) of prefixes of `kept` characters; all arguments (B,)."""

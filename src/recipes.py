@@ -7,13 +7,14 @@ from typing import Any
 @dataclass(frozen=True)
 class Stage:
     """One training stage. The rate's cosine lasts `schedule_epochs` passes over the pretraining documents, as the
-    course counts them, or with None exactly as long as the stage."""
+    course counts them, or with None exactly as long as the stage. `optimizer` None is the recipe's."""
 
     max_epochs: int
     batch_size: int
     learning_rate: float
     schedule_epochs: int | None = None
     warmup_tokens: int = 512 * 20
+    optimizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=lambda: dict(n_layer=4, n_head=8, n_embd=256, block_size=128))
     max_kept_share: float = 7 / 8  # longest prefix of a document in span corruption, as a share of the block
     min_kept_share: float = 0.0  # shortest, as a share of the longest
+    recall_share: float = 0.0  # of the documents, that give the name and ask for something else in the text
     question_share: float = 0.0  # questions mixed into pretraining, per document, where their file is given
     optimizer: str = "adamw"  # see TrainerConfig, also for the next three
     weight_decay: float = 0.1
@@ -62,11 +64,12 @@ RECIPES = {
     "strong": Recipe(
         model=dict(n_layer=4, n_head=8, n_embd=256, block_size=128, attn_pdrop=0.0),
         pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=10_000_000),
-        finetune=Stage(max_epochs=20, batch_size=256, learning_rate=1e-3),
+        finetune=Stage(max_epochs=20, batch_size=256, learning_rate=3e-4, optimizer="adamw"),
         refine=Stage(max_epochs=2, batch_size=256, learning_rate=1e-4),
         scratch=Stage(max_epochs=75, batch_size=256, learning_rate=6e-4),
         max_kept_share=126 / 128,
         min_kept_share=0.5,
+        recall_share=0.5,
         question_share=1 / 4,
         optimizer="muon",
         min_lr_share=0.0,

@@ -236,7 +236,7 @@ def _train(
         max_epochs=stage.max_epochs,
         batch_size=batch_size,
         learning_rate=stage.learning_rate,
-        optimizer=recipe.optimizer,
+        optimizer=stage.optimizer or recipe.optimizer,
         weight_decay=recipe.weight_decay,
         decay_gains_and_embeddings=recipe.decay_gains_and_embeddings,
         min_lr_share=recipe.min_lr_share,
@@ -248,7 +248,7 @@ def _train(
         **how,
     )
     sharded = processes is not None and processes.shard
-    if sharded and recipe.optimizer == "muon":
+    if sharded and config.optimizer == "muon":
         raise ValueError("--shard: Muon needs whole matrices: choose a recipe that trains with AdamW, as course does")
     device = torch.cuda.get_device_name() if where.type == "cuda" else str(where)
     files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}

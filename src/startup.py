@@ -97,6 +97,7 @@ def open_corpus(path: str | Path, block_size: int | None, recipe: Recipe) -> dat
         block_size,
         min_length=shortest,
         max_length=longest,
+        recall_share=recipe.recall_share,
         source=path,
     )
 
