@@ -15,7 +15,6 @@ the opcodes of its pickle, the values of a JSON file, the words of a command.
 import argparse
 import io
 import json
-import os
 import pickletools
 import random
 import re
@@ -43,12 +42,13 @@ RUN = dict(device="cpu", max_epochs=1, batch_size=2, checkpoint_every=0, **SIZES
 
 NUMBERS = [0, 1, 2, 3, 64, -1, 2**31, 2**63, 10**20, 0.5, 1e308, float("nan"), float("inf")]
 VALUES = [*NUMBERS, None, True, "", "vanilla", "rope", "perceiver", "\ud800", "\0", [], {}, [[]], {"": 0}]
-# Opcodes with their arguments: numbers, containers, calls, memory, names.
-PICKLED = [b"K\0", b"K\x40", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"N", b"}",
-           b"]", b")", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R", b"Q", b"b", b"s", b"u", b"a", b"e", b"0", b"2",
-           b"h\0", b"h\1", b"q\0", b"\x88", b"G" + bytes(8), b"X\1\0\0\0a", b"ctorch\nFloatStorage\n",
-           b"ctorch\nBoolStorage\n", b"ctorch\nComplexFloatStorage\n", b"ccollections\nOrderedDict\n",
-           b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch._utils\n_rebuild_parameter\n", b"cos\nsystem\n"]  # fmt: skip
+NAMED = "torch FloatStorage;torch BoolStorage;torch ComplexFloatStorage;collections OrderedDict;"
+NAMED += "torch._utils _rebuild_tensor_v2;torch._utils _rebuild_parameter;os system"
+PICKLED = [  # opcodes with their arguments: numbers and text; containers, calls and the stack; names
+    *[b"K\0", b"K\x40", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"\x8a\x08" + b"\xff" * 7 + b"\x7f"],
+    *[b"G" + bytes(8), b"X\1\0\0\0a", b"h\0", b"h\1", b"q\0", *(bytes([code]) for code in b"N\x88}])(t\x85\x86\x87RQbsuae02")],
+    *[b"c" + name.replace(" ", "\n").encode() + b"\n" for name in NAMED.split(";")],
+]
 PLAIN = 1 / 4  # of the changes are made to the bytes of a file, whatever they mean
 
 
@@ -312,7 +312,7 @@ def words():
     lines = [
         "pretrain vanilla wiki.txt --writing_params_path o --device cpu",
         "pretrain bigbird wiki.txt --writing_params_path o --recipe quick --finetune_corpus_path q.tsv --n_layer 2",
-        "finetune vanilla wiki.txt --reading_params_path p --writing_params_path o --finetune_corpus_path q.tsv --seed 3",
+        "finetune vanilla wiki.txt --reading_params_path p --writing_params_path o --finetune_corpus_path q.tsv",
         "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --n_embd 8",
         "ask vanilla wiki.txt --reading_params_path p --show attention --device cpu",
         "report wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path page.html",
@@ -374,11 +374,11 @@ def report_on(target: str, inputs: int, seed: int) -> bool:
         done = subprocess.run(arguments, cwd=folder, capture_output=True)
         said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
         numbers = dict.fromkeys(("INITED", "DONE"), ("0", "0", "0"))
-        for count, event, edges, kept in re.findall(r"#(\d+)\s+(INITED|DONE|NEW)\s+cov: (\d+) ft: \d+ corp: (\d+)/", said):
-            numbers[event] = count, edges, kept
+        found = re.findall(r"#(\d+)\s+(INITED|DONE)\s+cov: (\d+) ft: \d+ corp: (\d+)/", said)
+        numbers |= {event: (count, edges, kept) for count, event, edges, kept in found}
         (_, before, seeds), (count, after, kept) = numbers["INITED"], numbers["DONE"]
-        print(f"{target}: {int(count):,} inputs, {after} edges of the project's code reached ({before} by the seeds), "
-              f"{int(kept) - int(seeds)} inputs did something new, {int(done.returncode != 0)} failures", flush=True)  # fmt: skip
+        print(f"{target}: {int(count):,} inputs, {after} edges of src/ reached ({before} by the seeds), ", end="")
+        print(f"{int(kept) - int(seeds)} inputs did something new, {int(done.returncode != 0)} failures", flush=True)
         if done.returncode:
             for file in Path(folder).glob(f"{target}-*"):
                 print(f"the input: {shutil.copy(file, '.')}")
@@ -398,7 +398,8 @@ if __name__ == "__main__":
     if arguments.target is None:
         total = sum(TARGETS[target][1] for target in arguments.targets)
         shares = {target: -(-arguments.inputs * TARGETS[target][1] // total) for target in arguments.targets}
-        sys.exit(not all([report_on(target, share, arguments.seed) for target, share in shares.items()]))
+        failed = [target for target, share in shares.items() if not report_on(target, share, arguments.seed)]
+        sys.exit(len(failed))
     with atheris.instrument_imports(include=[file.stem for file in SRC.glob("*.py")]):
         import recipes
         import report_sections
