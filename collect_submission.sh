@@ -29,6 +29,7 @@ add() { # FILE: to the manifest, if it is there and not empty
 }
 
 python=python3
+command -v python3 >/dev/null || python=python # as on Windows
 for candidate in .venv/bin/python .venv/Scripts/python.exe; do
   [ ! -x "$candidate" ] || python=$candidate
 done

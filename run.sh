@@ -138,7 +138,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     test) [ ${#WORDS[@]} -eq 0 ] && { WORDS=(test) && shift && break; } || WORDS+=("$1") ;;
     -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
-    --*=* | --resume | --overwrite | --skip_nonfinite | --checkpoint_activations) OPTIONS+=("$1") ;;
+    --*=* | --resume | --overwrite | --skip_nonfinite | --deterministic | --checkpoint_activations) OPTIONS+=("$1") ;;
     --*) [ $# -ge 2 ] || fail "$1 needs a value" && OPTIONS+=("$1" "$2") && shift ;;
     *) WORDS+=("$1") ;;
   esac

@@ -7,6 +7,7 @@ Shapes:  as in attention.py; q, k, v and the result of `_attend` are (B, nh, T, 
 """
 
 import math
+from itertools import accumulate
 
 import torch
 import torch.nn as nn
@@ -207,7 +208,11 @@ def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64
     v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # a column of ones adds up the denominator
     phi_q, phi_k, v = (_chunks(x, c) for x in (phi_q, phi_k, v))  # (B, nh, n, c, m or hs + 1)
     sums = phi_k.transpose(-2, -1) @ v  # (B, nh, n, m, hs + 1)
-    before = F.pad(sums.cumsum(dim=2)[:, :, :-1], (0, 0, 0, 0, 1, 0))  # of the chunks that are finished
+    if torch.are_deterministic_algorithms_enabled():  # a GPU adds up in whatever order blocks finish
+        running = torch.stack(list(accumulate(sums.unbind(2))), dim=2)
+    else:
+        running = sums.cumsum(dim=2)
+    before = F.pad(running[:, :, :-1], (0, 0, 0, 0, 1, 0))  # of the chunks that are finished
     y = phi_q @ before + (phi_q @ phi_k.transpose(-2, -1)).tril_() @ v  # (B, nh, n, c, hs + 1)
     y = y.flatten(2, 3)[:, :, :T]
     return y[..., :-1] / (y[..., -1:] + 1e-30)  # small: products of features are, where queries and keys are long

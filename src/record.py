@@ -10,7 +10,7 @@ from vocabulary import printable
 
 # What the parameters follow from, given the same machine. Names of files are not among it, their contents are.
 IDENTITY = (
-    "command variant recipe seed pretrained question_share dtype device_type config trainer "
+    "command variant recipe seed pretrained question_share dtype deterministic device_type config trainer "
     "corpus_sha256 questions_sha256 start_sha256"
 ).split()
 

@@ -68,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
             add("--checkpoint_every", type=float, default=60, metavar="SECONDS", help=seconds)
             add("--resume", action="store_true", help="continue the unfinished run, if there is one")
             add("--overwrite", action="store_true", help="discard the unfinished run, and start anew")
+            add("--deterministic", action="store_true", help="the same bits every time on a GPU as well, more slowly")
             add("--skip_nonfinite", action="store_true", help="leave out steps whose loss or gradient is not finite")
         if function is not pretrain:
             add("--reading_params_path", required=not training, help="parameters to start from")

@@ -66,6 +66,7 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     skip_nonfinite: bool = False,
+    deterministic: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
@@ -73,7 +74,7 @@ def pretrain(
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
     Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. An unfinished run has
     `writing_params_path`.resume: `resume` continues it, `overwrite` discards it, and with neither it is an error. See
-    parallel.py for `shard` and model.GPT for `checkpoint_activations`.
+    parallel.py for `shard`, model.GPT for `checkpoint_activations` and startup.repeatable for `deterministic`.
     """
     arguments, processes = plain_arguments(locals()), processes_of_torchrun(shard)
     chosen = find_recipe(recipe)
@@ -88,13 +89,13 @@ def pretrain(
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
     check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
     dtype = dtype or chosen.dtype
-    with placed(device, dtype, processes) as where:
+    with placed(device, dtype, processes, deterministic) as where:
         seed_everything(seed)
         model = GPT(config)
         about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         if finetune_corpus_path is not None:
             about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-        about |= {"dtype": dtype, "arguments": arguments}
+        about |= {"dtype": dtype, "arguments": arguments} | ({"deterministic": True} if deterministic else {})
         keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
         how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
         model.checkpoint_activations = checkpoint_activations
@@ -123,6 +124,7 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     skip_nonfinite: bool = False,
+    deterministic: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Train on questions with answers, from pretrained parameters or, without them, from scratch.
@@ -139,14 +141,14 @@ def finetune(
         stage = chosen.refine or stage
     stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
     dtype = dtype or chosen.dtype
-    with placed(device, dtype, processes) as where:
+    with placed(device, dtype, processes, deterministic) as where:
         seed_everything(seed)
         model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = open_questions(finetune_corpus_path, corpus)
         check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
         about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
         about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
-        about |= {"dtype": dtype, "arguments": arguments}
+        about |= {"dtype": dtype, "arguments": arguments} | ({"deterministic": True} if deterministic else {})
         keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
         how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
         model.checkpoint_activations = checkpoint_activations

@@ -116,7 +116,28 @@ def vocabulary_of(corpus: data.CharCorruptionDataset) -> str:
 
 
 @contextmanager
-def placed(device: str | None, dtype: str = "tf32", processes: "Processes | None" = None) -> Iterator[torch.device]:
+def repeatable() -> Iterator[None]:
+    """While this lasts, what a GPU computes is the same bit for bit every time; RuntimeError where that is impossible.
+
+    cuBLAS and the compiler read their settings once, when they are first used: before that, for the first time.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # no choice of kernels by who was faster today
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel for every tensor, which nobody reads here
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def placed(
+    device: str | None, dtype: str = "tf32", processes: "Processes | None" = None, deterministic: bool = False
+) -> Iterator[torch.device]:
     """The device to run on, with float32 matrix products in TF32 where it has them unless `dtype` is float32."""
     if processes is not None:
         device = processes.device(device)
@@ -133,7 +154,8 @@ def placed(device: str | None, dtype: str = "tf32", processes: "Processes | None
     torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
     torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
     try:
-        with nullcontext() if processes is None else processes.joined(where):
+        joined = nullcontext() if processes is None else processes.joined(where)
+        with repeatable() if deterministic else nullcontext(), joined:
             yield where
     finally:
         torch.set_float32_matmul_precision(before)

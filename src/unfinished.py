@@ -302,7 +302,9 @@ class Lock:
         self.file = file
 
     def release(self) -> None:
-        with suppress(OSError):  # Windows removes no open file
+        if os.name == "nt":  # which removes no open file: neither ours nor that of a run which waits for it
+            self.file.close()
+        with suppress(OSError):
             self.path.unlink()
         self.file.close()
 

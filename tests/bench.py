@@ -4,6 +4,7 @@
     python tests/bench.py --device cpu --repeats 3       # the best of three, on a machine with other work
     python tests/bench.py --data DIR           # with the course's files
     python tests/bench.py --gpus 1 2           # a large model on one GPU and on two
+    python tests/bench.py --deterministic      # each of our rows again with what --deterministic costs
 
 The plain loop is plain_loop.py. Ours is what `src/run.py pretrain vanilla` runs: recipe `course`, the same datasets,
 model and Trainer. Each row of the table is measured in a process of its own. Its columns:
@@ -80,9 +81,9 @@ class EnoughError(Exception):
 
 def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> dict[str, float]:
     """The numbers of one row, in this process. `began` is when it was started, in seconds since the epoch."""
-    who, precision, *compiled = row.split()
+    who, precision, *how = row.split()
     text = data.read_corpus(folder / "wiki.txt", in_memory=2**62)
-    with startup.placed(device, precision) as where:
+    with startup.placed(device, precision, deterministic="deterministic" in how) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
         config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
@@ -98,7 +99,7 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
             final_tokens=COURSE.pretrain.schedule_epochs * len(corpus) * corpus.block_size,
             log_every=every,
             bf16=precision == "bf16",
-            compile="on" if compiled else "off",
+            compile="on" if "compiled" in how else "off",
         )
         model = (plain_loop.PlainGPT if who == "plain" else GPT)(config).to(where)
         before = peak_memory()
@@ -312,6 +313,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of training, a row")
     parser.add_argument("--repeats", type=int, default=1, help="measure all rows so often and keep the best of each")
     parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on so many GPUs instead")
+    parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels, too")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
@@ -328,9 +330,12 @@ def main() -> None:
     if args.gpus:
         print_large(args.gpus, args.device, args.data)
         return
+    rows = list(ROWS[args.device])
+    if args.deterministic:
+        rows += [f"{row} deterministic" for row in rows if row.startswith("ours")]
     best: dict[str, dict[str, float]] = {}
     for _ in range(args.repeats):
-        for row in ROWS[args.device]:
+        for row in rows:
             found = in_own_process([__file__, "--row", row, "--steps", str(n_steps)], args.device, args.data)
             smaller = ("step", "memory", "start_up", "answers", "answers_ended")
             kept = best.get(row, found)

@@ -14,6 +14,10 @@ NAMES = ["Ada Fern", "Bo Lind", "Çem Ok", "Dag Moe", "Eve Ash", "Finn Roe", "Gu
 BLOCK_SIZE = 64
 
 
+# Read once in a process, by its first product of matrices on a GPU and its first compilation; see startup.repeatable.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+
 torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
 
 
