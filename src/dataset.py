@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from corpus_file import EncodedDocuments, not_utf8, open_documents, refuse_long
+from recall import kinds_of, recall
 from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, encode_rows, make_vocabulary, printable, refuse_reserved
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -188,11 +188,11 @@ class CharCorruptionDataset(RowDataset):
          With `third_mask` a MASK closes the masked span, as one edition of the course has it.
       4. x is all but the last character, y all but the first: at each position the model predicts the next
          character. PAD targets carry no loss.
-    With `recall_share` that share of the examples asks for a fact by name instead: see `_recall`.
 
     vocabulary: PAD = 0, MASK = 1, then the sorted distinct characters of `text`, the newline among them.
     text:       documents, one a line; blank lines are no documents. Or what `read_corpus` makes of a large file.
     min_length, max_length: ends of the draw in step 1. Equal, they keep as much of every document as possible.
+    recall_share: of the examples give the name and ask for a fact instead, where a document has both (recall.py)
     source:     names the text in errors
 
     Raises ValueError if the text has no document or holds a reserved character, or if block_size is too small for
@@ -229,9 +229,7 @@ class CharCorruptionDataset(RowDataset):
                 f"and {2 + third_mask} masks"
             )
         super().__init__(documents, stoi, dict(enumerate(vocabulary)), block_size, f"{source}, document")
-        # What `_recall` has to know about each token.
-        self.is_letter = torch.tensor([char.isalpha() or char in "'-" for char in vocabulary])  # (V,)
-        self.is_capital = torch.tensor([char.isupper() for char in vocabulary])  # (V,)
+        self.kinds = kinds_of(vocabulary)  # (V,) what `recall` has to know about tokens
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draws = torch.rand(4, len(indices), generator=generator, device=self.device)  # (4, B), each in [0, 1)
@@ -243,43 +241,13 @@ class CharCorruptionDataset(RowDataset):
         start = _below(draws[3], kept - span + 1)  # every place where the span fits
         x, y = self._arrange(indices, kept, span, start)
         if self.recall_share:
-            string, found = self._recall(indices, generator)
+            place = torch.arange(self.block_size + 1, device=self.device).expand(len(indices), -1)  # (B, S)
+            draws = torch.rand(place.shape, generator=generator, device=self.device)  # (B, S)
+            string, found = recall(self._gather(indices, place), length, self.kinds, draws)  # (B, S), (B,)
             asked = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
             instead = (asked & found)[:, None]  # (B, 1)
             x, y = torch.where(instead, string[:, :-1], x), torch.where(instead, string[:, 1:], y)
         return x, y
-
-    def _recall(self, indices: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Examples `[name] MASK [fact] MASK` that give the name alone and ask for something the document says.
-
-        Name: the document up to its first full stop. Fact: one of the runs of capitalised words after it, all equally
-        likely, but for the word that opens a sentence after the name. Returns the strings (B, S) and in which documents
-        there are both (B,). Nothing of the text around the fact is shown, so it must be found from the name.
-        """
-        place = torch.arange(self.block_size + 1, device=self.device)  # (S,)
-        length = self._lengths(indices)[:, None]  # (B, 1)
-        text = self._gather(indices, place.expand(len(indices), -1))  # (B, S)
-        inside = place < length  # (B, S)
-        is_letter = self.is_letter[text] & inside  # (B, S)
-        is_space = (text == self.stoi.get(" ", -1)) & inside
-        before, after = (lambda x: F.pad(x, (1, 0))[:, :-1]), (lambda x: F.pad(x, (0, 1))[:, 1:])
-        # The name ends at a full stop after two letters (not "J. Doe") and before a space.
-        stop = (text == self.stoi.get(".", -1)) & before(is_letter) & before(before(is_letter)) & after(is_space)
-        name = stop.int().argmax(dim=1, keepdim=True)  # (B, 1) its length; 0 if there is none
-        # Runs of words with a capital, with single spaces between them.
-        word = torch.where(is_letter & ~before(is_letter), place, 0).cummax(dim=1).values  # (B, S) where its word starts
-        named = is_letter & self.is_capital[text].gather(1, word)
-        run = named | (is_space & before(named) & after(named))
-        opens = run & ~before(run) & (place > name + 2)
-        start = (torch.rand(text.shape, generator=generator, device=self.device) * opens).argmax(dim=1, keepdim=True)
-        closed = torch.where(run, self.block_size + 1, place)  # (B, S) the next place outside a run:
-        end = closed.flip(1).cummin(dim=1).values.flip(1).gather(1, start)  # (B, 1)
-        found = (name > 0) & opens.any(dim=1, keepdim=True) & (end < length.clamp(max=self.block_size + 1))
-        end_mask = name + 1 + end - start  # (B, 1)
-        found &= end_mask <= self.block_size
-        string = torch.where(place < name, text, text.gather(1, (place - name - 1 + start).clamp(0, self.block_size)))
-        string = string.masked_fill((place == name) | (place == end_mask), MASK).masked_fill(place > end_mask, PAD)
-        return string, found[:, 0]
 
     def _arrange(self, indices: Tensor, kept: Tensor, span: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Steps 3 and 4 for spans [start, start + span) of prefixes of `kept` characters; all arguments (B,)."""

@@ -54,10 +54,15 @@ def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
     if args.holdout:
         rows = dataset.read_text(train).splitlines(keepends=True)
         train, test = Path(f"{path}.train.tsv"), Path(f"{path}.held-out.tsv")
-        train.write_text("".join(rows[: -args.holdout]), encoding="utf-8")
-        test.write_text("".join(rows[-args.holdout :]), encoding="utf-8")
+        end = len(rows) - args.fold * args.holdout
+        begin = end - args.holdout
+        if begin < 0:
+            sys.exit(f"accuracy.py: {len(rows)} train rows have no fold {args.fold} of {args.holdout}")
+        train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
+        test.write_text("".join(rows[begin:end]), encoding="utf-8")
     common = {"seed": seed, "recipe": args.recipe, "device": args.device}
     result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set}
+    result |= {"fold": args.fold} if args.holdout else {}
 
     def accuracy(params: str) -> float:
         found = evaluate(variant, corpus, params, test, f"{params}.predictions", device=args.device)
@@ -93,6 +98,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--holdout", type=int, default=0, help="evaluate on this many train rows, left out of training")
+    parser.add_argument("--fold", type=int, default=0, help="which of them: 0 for the last, 1 for those before ...")
     parser.add_argument("--text-only", dest="recipe_mixes", action="store_false", help="mix no questions in")
     parser.add_argument("--skip-scratch", action="store_true", help="leave out finetuning without pretraining")
     parser.add_argument("--jobs", type=int, default=1)

@@ -46,7 +46,8 @@ NAMED = "torch FloatStorage;torch BoolStorage;torch ComplexFloatStorage;collecti
 NAMED += "torch._utils _rebuild_tensor_v2;torch._utils _rebuild_parameter;os system"
 PICKLED = [  # opcodes with their arguments: numbers and text; containers, calls and the stack; names
     *[b"K\0", b"K\x40", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"\x8a\x08" + b"\xff" * 7 + b"\x7f"],
-    *[b"G" + bytes(8), b"X\1\0\0\0a", b"h\0", b"h\1", b"q\0", *(bytes([code]) for code in b"N\x88}])(t\x85\x86\x87RQbsuae02")],
+    *[b"G" + bytes(8), b"X\1\0\0\0a", b"h\0", b"h\1", b"q\0"],
+    *[bytes([code]) for code in b"N\x88}])(t\x85\x86\x87RQbsuae02"],
     *[b"c" + name.replace(" ", "\n").encode() + b"\n" for name in NAMED.split(";")],
 ]
 PLAIN = 1 / 4  # of the changes are made to the bytes of a file, whatever they mean

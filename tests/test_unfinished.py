@@ -199,11 +199,13 @@ def test_checkpoints_are_written_as_often_as_asked_and_never_dominate(folder, mo
 
 
 @pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_stop_says_how_to_continue_and_that_command_does(folder, stop_after, capsys, name, status):
+def test_a_stop_says_how_to_continue_and_that_command_does(folder, request, stop_after, capsys, name, status):
     if (signum := getattr(signal, name, None)) is None:
         pytest.skip(f"no {name} here")
     arguments = "pretrain vanilla wiki.txt --writing_params_path p --n_layer 1 --n_head 2 --n_embd 16 --block_size 64"
     arguments = [*arguments.split(), "--device", "cpu", "--max_epochs", "3", "--batch_size", "4", "--seed", "7"]
+    if signal.getsignal(signum) == signal.SIG_IGN:  # as under nohup
+        request.addfinalizer(partial(signal.signal, signum, signal.signal(signum, signal.SIG_DFL)))
     handler = signal.getsignal(signum)
     stop_after(5, signum)
     assert run.main(arguments) == status

@@ -1,0 +1,74 @@
+"""Examples that give a name and ask for a fact: for pretraining, beside span corruption.
+
+Span corruption always shows what stands around the text it asks for. A question does not: it gives a name, and the fact
+must be found from that alone. These examples ask the corpus in this way about whatever it says:
+
+    Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes
+    Walter Altenhof⁇Philadelphia⁇    or    Walter Altenhof⁇March⁇
+
+Shapes:  B rows, S characters of each, V tokens of the vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocabulary import MASK, PAD
+
+OTHER, LETTER, CAPITAL, SPACE, STOP = range(5)
+
+
+def kinds_of(vocabulary: Sequence[str]) -> Tensor:
+    """(V,) which of the five kinds each token is, as uint8."""
+
+    def kind(char: str) -> int:
+        if char.isalpha() or char in "'-":
+            return CAPITAL if char.isupper() else LETTER
+        return {" ": SPACE, ".": STOP}.get(char, OTHER)
+
+    return torch.tensor([kind(char) for char in vocabulary], dtype=torch.uint8)
+
+
+def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Strings `[name] MASK [fact] MASK`, filled up with PAD, (B, S), and for which documents there is one, (B,).
+
+    Name: the document up to its first full stop. Fact: a run of capitalised words after it, with single spaces between
+    them; all runs are equally likely, but for the one that opens the sentence after the name, often the name again.
+    A run that the end of `text` may have cut is none.
+
+    text: (B, S) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
+    draws: (B, S) uniform on [0, 1)
+    """
+    S = text.size(1)
+    place = torch.arange(S, device=text.device)  # (S,)
+    kind = kinds[text].masked_fill(place >= lengths[:, None], OTHER)  # (B, S)
+    letter, space = (kind == LETTER) | (kind == CAPITAL), kind == SPACE
+    # The name ends with a full stop after two letters, unlike the one of "J. Doe", and before a space.
+    stop = (kind == STOP) & _before(letter & _before(letter)) & _after(space)
+    name = stop.int().argmax(dim=1, keepdim=True)  # (B, 1) its length; 0 if there is none
+
+    word = torch.where(letter & ~_before(letter), place, 0).cummax(dim=1).values  # (B, S) where each one's word starts
+    named = letter & (kind.gather(1, word) == CAPITAL)
+    run = named | (space & _before(named) & _after(named))
+    opens = run & ~_before(run) & (place > name + 2)
+    start = (draws * opens).argmax(dim=1, keepdim=True)  # (B, 1)
+    outside = torch.where(run, S, place)  # (B, S) the nearest place outside runs, from here on:
+    end = outside.flip(1).cummin(dim=1).values.flip(1).gather(1, start)  # (B, 1)
+
+    second_mask = name + 1 + end - start
+    found = (name > 0) & opens.any(dim=1, keepdim=True) & (end < lengths[:, None].clamp(max=S))  # so it fits into S
+    string = torch.where(place < name, text, text.gather(1, (place - name - 1 + start).clamp(0, S - 1)))
+    string = string.masked_fill((place == name) | (place == second_mask), MASK).masked_fill(place > second_mask, PAD)
+    return string, found[:, 0]
+
+
+def _before(x: Tensor) -> Tensor:
+    """(B, S) -> (B, S): what holds one place earlier."""
+    return F.pad(x, (1, 0))[:, :-1]
+
+
+def _after(x: Tensor) -> Tensor:
+    """(B, S) -> (B, S): what holds one place later."""
+    return F.pad(x, (0, 1))[:, 1:]
