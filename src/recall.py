@@ -52,13 +52,14 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
     word = torch.where(letter & ~_before(letter), place, 0).cummax(dim=1).values  # (B, S) where each one's word starts
     named = letter & (kind.gather(1, word) == CAPITAL)
     run = named | (space & _before(named) & _after(named))
-    opens = run & ~_before(run) & (place > name + 2)
-    start = (draws * opens).argmax(dim=1, keepdim=True)  # (B, 1)
     outside = torch.where(run, S, place)  # (B, S) the nearest place outside runs, from here on:
-    end = outside.flip(1).cummin(dim=1).values.flip(1).gather(1, start)  # (B, 1)
+    ends = outside.flip(1).cummin(dim=1).values.flip(1)  # (B, S)
+    is_whole = ends < lengths[:, None].clamp(max=S)
+    opens = run & ~_before(run) & (place > name + 2) & is_whole
+    start = (draws * opens).argmax(dim=1, keepdim=True)  # (B, 1)
 
-    second_mask = name + 1 + end - start
-    found = (name > 0) & opens.any(dim=1, keepdim=True) & (end < lengths[:, None].clamp(max=S))  # so it fits into S
+    second_mask = name + 1 + ends.gather(1, start) - start  # (B, 1) within S, as the fact follows the name
+    found = (name > 0) & opens.any(dim=1, keepdim=True)
     string = torch.where(place < name, text, text.gather(1, (place - name - 1 + start).clamp(0, S - 1)))
     string = string.masked_fill((place == name) | (place == second_mask), MASK).masked_fill(place > second_mask, PAD)
     return string, found[:, 0]
