@@ -17,6 +17,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
+from dropout import Dropout
 from packing import Packing
 
 VARIANTS: dict[str, type[nn.Module]] = {}
@@ -74,17 +75,28 @@ class KVCache:
         return self.k, self.v, (slots <= positions[:, :, None])[:, None]  # (B, 1, T, S)
 
 
-def written_out_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(q k' / sqrt(hs)) v over the past, one step a line: output (B, nh, T, hs), weights (B, nh, T, T).
+def written_out_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, drop: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    """softmax(q k' / sqrt(hs)) v, one step a line: output (B, nh, T, hs), weights (B, nh, T, S) before dropout.
 
+    mask (..., T, S) is True where a query may look; without one S is T and a token sees itself and its past.
     The reference for the fused kernel that the model uses, and the way to get at the weights.
     Source: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762), equation 1.
     """
-    T = q.size(-2)
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, nh, T, T)
-    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-    weights = scores.masked_fill(future, -math.inf).softmax(dim=-1)  # minus infinity: right in every precision
-    return weights @ v, weights
+    if mask is None:
+        mask = torch.ones(q.size(-2), k.size(-2), dtype=torch.bool, device=q.device).tril()
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, nh, T, S)
+    weights = scores.masked_fill_(~mask, -math.inf).softmax(dim=-1)  # minus infinity: right in every precision
+    return (weights if drop is None else drop(weights)) @ v, weights
+
+
+def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, drop: nn.Dropout) -> Tensor:
+    """The output of `written_out_attention` by the fastest way there is; `drop` says how weights are dropped out."""
+    p = drop.p if drop.training else 0.0
+    if p > 0 and q.device.type == "cpu":  # where the fused kernel has no dropout
+        return written_out_attention(q, k, v, mask, drop)[0]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None)
 
 
 def split_heads(x: Tensor, n_head: int, packing: Packing | None = None) -> Tensor:
@@ -122,8 +134,8 @@ class CausalSelfAttention(nn.Module):
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
-        self.attn_pdrop = config.attn_pdrop
-        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.attn_drop = Dropout(config.attn_pdrop)
+        self.resid_drop = Dropout(config.resid_pdrop)
 
     def forward(
         self,
@@ -152,8 +164,7 @@ class CausalSelfAttention(nn.Module):
 
         mask (..., T, S) is True where a query may look; without one S is T and a token sees itself and its past.
         """
-        dropout = self.attn_pdrop if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
+        return dot_product_attention(q, k, v, mask, self.attn_drop)
 
     def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
         """What is done to queries and keys before they meet: here, nothing."""
@@ -260,8 +271,8 @@ class SynthesizerAttention(nn.Module):
         self.b2 = nn.Parameter(torch.zeros(config.block_size))
         self.value = nn.Linear(config.n_embd, config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
-        self.attn_drop = nn.Dropout(config.attn_pdrop)
-        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.attn_drop = Dropout(config.attn_pdrop)
+        self.resid_drop = Dropout(config.resid_pdrop)
         nn.init.uniform_(self.w2, -0.001, 0.001)
 
     def forward(

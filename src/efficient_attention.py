@@ -14,7 +14,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention import CausalSelfAttention, Option, register
+from attention import CausalSelfAttention, Option, dot_product_attention, register
 
 
 def _chunks(x: Tensor, c: int) -> Tensor:
@@ -71,7 +71,7 @@ class LinformerAttention(CausalSelfAttention):
         # All queries meet the same summaries: one product. With an axis for the chunk it would copy these n times.
         scores = [q.flatten(2, 3) @ far_k.transpose(-2, -1), (q @ k.transpose(-2, -1)).flatten(2, 3)]
         weights = torch.cat(scores, dim=-1).masked_fill_(hidden, -math.inf).softmax(dim=-1)  # (B, nh, n c, n r + c)
-        weights = F.dropout(weights, self.attn_pdrop, self.training)
+        weights = self.attn_drop(weights)
         y_near = weights[..., n * r :].unflatten(2, (n, c)) @ v  # (B, nh, n, c, hs)
         return (weights[..., : n * r] @ far_v + y_near.flatten(2, 3))[:, :, :T]
 
@@ -153,8 +153,7 @@ class BigBirdAttention(CausalSelfAttention):
         counts = self.counts[:n].repeat_interleave(c, dim=1)  # (n, K c)
         mask = (key_place[:, None] <= query_place[:, :, None]) & counts[:, None]  # (n, c, K c)
         fused = (x.flatten(0, 1) for x in (q, k, v))  # the fused kernels want four axes: (B nh, n, c or K c, hs)
-        dropout = self.attn_pdrop if self.training else 0.0
-        y = F.scaled_dot_product_attention(*fused, attn_mask=mask[None], dropout_p=dropout)  # (B nh, n, c, hs)
+        y = dot_product_attention(*fused, mask[None], self.attn_drop)  # (B nh, n, c, hs)
         return y.unflatten(0, q.shape[:2]).flatten(2, 3)[:, :, :T]
 
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
+from dropout import Dropout
 from packing import Packing, lengths
 
 COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
@@ -83,7 +84,7 @@ def _mlp(config: GPTConfig) -> nn.Sequential:
         nn.Linear(config.n_embd, 4 * config.n_embd),
         nn.GELU(),
         nn.Linear(4 * config.n_embd, config.n_embd),
-        nn.Dropout(config.resid_pdrop),
+        Dropout(config.resid_pdrop),
     )
 
 
@@ -168,7 +169,7 @@ class GPT(nn.Module):
         self.variant = VARIANTS[config.variant]
         if self.variant.position == "learned":
             self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
-        self.drop = nn.Dropout(config.embd_pdrop)
+        self.drop = Dropout(config.embd_pdrop)
         if self.variant.bottleneck:
             self.down_block, self.up_block = DownProjectBlock(config), UpProjectBlock(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck))

@@ -1,0 +1,22 @@
+"""Dropout that is not the slowest part of training on a CPU."""
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout: each number is zero with probability p, and otherwise divided by 1 - p.
+
+    On a CPU torch draws a double for each number, on one core: at the course's sizes a fifth of a step. Here 16 of the
+    64 bits of an integer are enough for each, which rounds p to a multiple of 2**-16 and is 13 times as fast.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The compiler has a generator of its own, and GPUs draw on all cores.
+        if not self.training or self.p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        n = x.numel()
+        integers = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
+        kept = integers.view(torch.int16)[:n] >= round(self.p * 2**16) - 2**15
+        return x * (kept * (1 / (1 - self.p))).to(x.dtype).view(x.shape)
