@@ -10,7 +10,7 @@ from vocabulary import printable
 
 # What the parameters follow from, given the same machine. Names of files are not among it, their contents are.
 IDENTITY = (
-    "command variant recipe seed pretrained question_share dtype deterministic device_type config trainer "
+    "command variant recipe seed pretrained corruption question_share dtype deterministic device_type config trainer "
     "corpus_sha256 questions_sha256 start_sha256"
 ).split()
 
@@ -27,8 +27,8 @@ def identity(record: dict[str, Any]) -> dict[str, Any]:
 def plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a command as the record keeps them: paths as text, without what was not given and without what
     only says how to start."""
-    given = given | given.get("settings", {})
-    left_out = ("settings", "resume", "overwrite")
+    given = given | given.get("options", {})
+    left_out = ("options", "resume", "overwrite")
     kept = {name: value for name, value in given.items() if value is not None and name not in left_out}
     return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()}
 

@@ -8,7 +8,7 @@ import json
 import platform
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,42 @@ from unfinished import UnfinishedRun, take_over
 if TYPE_CHECKING:
     from parallel import Processes
 
+# Prompts answered at a time, of like length. On a GPU as many as memory allows; on a CPU as many as its caches like.
+ROWS, ROWS_ON_CPU = 512, 64
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 
 
 # ------------------------------------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How a training stage is run; what it learns is up to its recipe. The command line has a flag for each field."""
+
+    max_epochs: int | None = None  # None: the recipe's, here and in the next two
+    batch_size: int | None = None
+    dtype: str | None = None  # of matrix products on a GPU: float32, tf32 or bf16
+    seed: int = 0  # of initialisation, dropout, order and corruption
+    device: str | None = None  # None: the first of cuda, mps and cpu that is there
+    compile: str = "auto"  # see TrainerConfig
+    deterministic: bool = False  # see startup.repeatable
+    skip_nonfinite: bool = False  # see TrainerConfig
+    checkpoint_activations: bool = False  # see model.GPT
+    shard: bool = False  # see parallel.py
+    tb_expt_name: str | None = None  # log to TensorBoard, too, under this name
+    checkpoint_every: float = 60  # seconds between checkpoints of the unfinished run, `writing_params_path`.resume
+    resume: bool = False  # continue it;
+    overwrite: bool = False  # or discard it. With neither it is an error that there is one
+
+    @classmethod
+    def split(cls, options: dict[str, Any]) -> tuple["Running", dict[str, Any]]:
+        """What of `options` is a field here, and the others."""
+        own = {field.name for field in fields(cls)} & options.keys()
+        return cls(**{name: options[name] for name in own}), {k: v for k, v in options.items() if k not in own}
+
+    def of(self, stage: Stage, learning_rate: float | None) -> Stage:
+        """The stage with what the caller wants otherwise."""
+        return override(stage, learning_rate=learning_rate, max_epochs=self.max_epochs, batch_size=self.batch_size)
 
 
 def pretrain(
@@ -53,53 +85,31 @@ def pretrain(
     finetune_corpus_path: str | Path | None = None,
     recipe: str = "course",
     pretrain_lr: float | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    dtype: str | None = None,
-    compile: str = "auto",
-    shard: bool = False,
-    checkpoint_activations: bool = False,
-    tb_expt_name: str | None = None,
-    checkpoint_every: float = 60,
-    resume: bool = False,
-    overwrite: bool = False,
-    skip_nonfinite: bool = False,
-    deterministic: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Train a new model on span corruption of the corpus and write it. Returns the record written beside it.
 
     With `finetune_corpus_path`, a recipe that mixes questions into pretraining takes them from that file.
-    Arguments left at None are the recipe's; `settings` are SIZES and the options of the variant. An unfinished run has
-    `writing_params_path`.resume: `resume` continues it, `overwrite` discards it, and with neither it is an error. See
-    parallel.py for `shard`, model.GPT for `checkpoint_activations` and startup.repeatable for `deterministic`.
+    options: fields of Running, SIZES, and options of the variant
     """
-    arguments, processes = plain_arguments(locals()), processes_of_torchrun(shard)
-    chosen = find_recipe(recipe)
-    stage = override(chosen.pretrain, learning_rate=pretrain_lr, max_epochs=max_epochs, batch_size=batch_size)
+    arguments, (running, settings) = plain_arguments(locals()), Running.split(options)
+    processes, chosen = processes_of_torchrun(running.shard), find_recipe(recipe)
     corpus = open_corpus(pretrain_corpus_path, given(settings).get("block_size"), chosen)
     config = model_config(variant, corpus, chosen, settings)
+    about = {"command": "pretrain", "recipe": recipe, "corpus": Path(pretrain_corpus_path).name, "arguments": arguments}
+    about["corruption"] = {name: getattr(corpus, name) for name in ("min_length", "max_length", "recall_share")}
     train_dataset: Any = corpus
     if finetune_corpus_path is not None:
         if not chosen.question_share:
             raise ValueError(f"the recipe {recipe!r} mixes no questions into pretraining: leave out their file")
         questions = open_questions(finetune_corpus_path, corpus)
         train_dataset = data.MixedDataset(corpus, questions, chosen.question_share)
+        about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
     check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
-    dtype = dtype or chosen.dtype
-    with placed(device, dtype, processes, deterministic) as where:
-        seed_everything(seed)
-        model = GPT(config)
-        about = {"command": "pretrain", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
-        if finetune_corpus_path is not None:
-            about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-        about |= {"dtype": dtype, "arguments": arguments} | ({"deterministic": True} if deterministic else {})
-        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
-        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
-        model.checkpoint_activations = checkpoint_activations
-        return _train(model, train_dataset, corpus, chosen, stage, about, how, keep, where, processes)
+    with placed(running.device, running.dtype or chosen.dtype, processes, running.deterministic) as where:
+        seed_everything(running.seed)
+        model, stage = GPT(config), running.of(chosen.pretrain, pretrain_lr)
+        return _train(model, train_dataset, corpus, chosen, stage, running, about, where, processes)
 
 
 def finetune(
@@ -111,48 +121,30 @@ def finetune(
     reading_params_path: str | Path | None = None,
     recipe: str | None = None,
     finetune_lr: float | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    dtype: str | None = None,
-    compile: str = "auto",
-    shard: bool = False,
-    checkpoint_activations: bool = False,
-    tb_expt_name: str | None = None,
-    checkpoint_every: float = 60,
-    resume: bool = False,
-    overwrite: bool = False,
-    skip_nonfinite: bool = False,
-    deterministic: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Train on questions with answers, from pretrained parameters or, without them, from scratch.
 
-    The recipe is by default that of the pretrained parameters, or else `course`. Returns the record as `pretrain` does.
+    The recipe is by default that of the pretrained parameters, or else `course`. Takes options and returns the record
+    as `pretrain` does.
     """
-    arguments, processes = plain_arguments(locals()), processes_of_torchrun(shard)
-    starts = reading_params_path is not None
+    arguments, (running, settings) = plain_arguments(locals()), Running.split(options)
+    processes, starts = processes_of_torchrun(running.shard), reading_params_path is not None
     state_dict, record = read_trained(reading_params_path) if starts else (None, None)
     recipe = recipe or (record or {}).get("recipe") or "course"
     chosen = find_recipe(recipe)
     stage = chosen.finetune if starts else chosen.scratch
     if starts and (record or {}).get("questions"):  # pretraining met questions already
         stage = chosen.refine or stage
-    stage = override(stage, learning_rate=finetune_lr, max_epochs=max_epochs, batch_size=batch_size)
-    dtype = dtype or chosen.dtype
-    with placed(device, dtype, processes, deterministic) as where:
-        seed_everything(seed)
+    with placed(running.device, running.dtype or chosen.dtype, processes, running.deterministic) as where:
+        seed_everything(running.seed)
         model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = open_questions(finetune_corpus_path, corpus)
         check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
-        about = {"command": "finetune", "recipe": recipe, "seed": seed, "corpus": Path(pretrain_corpus_path).name}
-        about |= {"pretrained": starts, "questions": Path(finetune_corpus_path).name}
-        about |= {"dtype": dtype, "arguments": arguments} | ({"deterministic": True} if deterministic else {})
-        keep = {"every": checkpoint_every, "resume": resume, "overwrite": overwrite, "tb_expt_name": tb_expt_name}
-        how = {"compile": compile, "skip_nonfinite": skip_nonfinite}
-        model.checkpoint_activations = checkpoint_activations
-        return _train(model, questions, corpus, chosen, stage, about, how, keep, where, processes)
+        about = {"command": "finetune", "recipe": recipe, "pretrained": starts, "arguments": arguments}
+        about |= {"corpus": Path(pretrain_corpus_path).name, "questions": Path(finetune_corpus_path).name}
+        stage = running.of(stage, finetune_lr)
+        return _train(model, questions, corpus, chosen, stage, running, about, where, processes)
 
 
 def evaluate(
@@ -198,10 +190,12 @@ def evaluate(
 
 def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, lengths: torch.Tensor) -> list[str]:
     """What the model says to each prompt `question MASK` (ids (B, P), lengths (B,)), up to the MASK that ends it."""
-    answers = []
-    for some_ids, some_lengths in zip(ids.split(512), lengths.split(512), strict=True):  # bounds the memory needed
-        tokens = model.generate(some_ids.to(model.device), some_lengths, ANSWER_LENGTH, stop_token=data.MASK).tolist()
-        answers += [text_of(row, corpus) for row in tokens]
+    answers = [""] * len(ids)
+    for rows in lengths.argsort().split(ROWS_ON_CPU if model.device.type == "cpu" else ROWS):
+        prompts = ids[rows, : lengths[rows].max()].to(model.device)
+        tokens = model.generate(prompts, lengths[rows], ANSWER_LENGTH, stop_token=data.MASK).tolist()
+        for row, said in zip(rows.tolist(), tokens, strict=True):
+            answers[row] = text_of(said, corpus)
     return answers
 
 
@@ -217,17 +211,13 @@ def _train(
     corpus: data.CharCorruptionDataset,
     recipe: Recipe,
     stage: Stage,
+    running: Running,
     about: dict[str, Any],
-    how: dict[str, Any],
-    keep: dict[str, Any],
     where: torch.device,
     processes: "Processes | None",
 ) -> dict[str, Any]:
-    """Train by `stage`, log every line, write the parameters and their record; returns the record.
-
-    how: further fields of TrainerConfig; keep: arguments of UnfinishedRun
-    """
-    path = about["arguments"]["writing_params_path"]
+    """Train by `stage`, log every line, write the parameters and their record, which `about` begins; returns it."""
+    path, dtype = about["arguments"]["writing_params_path"], running.dtype or recipe.dtype
     scheduled_rows = stage.max_epochs * len(train_dataset)
     if stage.schedule_epochs is not None:
         scheduled_rows = stage.schedule_epochs * len(corpus)
@@ -245,9 +235,10 @@ def _train(
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
-        bf16=about["dtype"] == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
-        seed=about["seed"],
-        **how,
+        bf16=dtype == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
+        compile=running.compile,
+        skip_nonfinite=running.skip_nonfinite,
+        seed=running.seed,
     )
     sharded = processes is not None and processes.shard
     if sharded and config.optimizer == "muon":
@@ -258,6 +249,9 @@ def _train(
     record = {
         "variant": model.config.variant,
         **about,
+        "seed": running.seed,
+        "dtype": dtype,
+        "deterministic": running.deterministic,
         **{name: file_sha256(data.find_file(file)) for name, file in hashes.items() if file is not None},
         "config": asdict(model.config),
         "vocabulary": vocabulary_of(corpus),
@@ -266,7 +260,7 @@ def _train(
         "device": device,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
-    if keep["resume"] and processes is None and not Path(f"{path}.resume").exists():
+    if running.resume and processes is None and not Path(f"{path}.resume").exists():
         take_over(path).release()  # refused while another process is writing it
         if (complete := complete_already(path, record)) is not None:
             print(f"{path}: complete already")
@@ -274,8 +268,10 @@ def _train(
         print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
     machine = {"device": device, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
     first = processes is None or processes.is_first
-    keep |= {"first": first, "alone": processes is None, "sharded": sharded}
+    keep = {"every": running.checkpoint_every, "resume": running.resume, "overwrite": running.overwrite}
+    keep |= {"tb_expt_name": running.tb_expt_name, "first": first, "alone": processes is None, "sharded": sharded}
     with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
+        model.checkpoint_activations = running.checkpoint_activations
         n_parameters = sum(p.numel() for p in model.parameters())
         model = model.to(where) if processes is None else processes.place(model, where)
         print(f"{about['command']} {model.config.variant}: {n_parameters:,} parameters on {where}, ", end="")

@@ -137,7 +137,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
         (dict(recipe="quick"), "recipe is 'course' there and 'quick' here"),
         (dict(pretrain_lr=1e-3), "trainer.learning_rate is 0.006 there and 0.001 here"),
         (dict(compile="off"), "trainer.compile is 'auto' there"),
-        (dict(deterministic=True), "deterministic is None there and True here"),
+        (dict(deterministic=True), "deterministic is False there and True here"),
     ],
 )
 def test_the_checkpoint_of_another_command_is_refused(folder, stop_after, changes, message):
