@@ -57,22 +57,25 @@ class KVCache:
 
     def __init__(self, max_positions: int):
         self.max_positions = max_positions
+        self.n_read = 0  # tokens of the longest row so far: known here, where `positions` may be on a device
         self.k = self.v = None
 
     def update(self, k: Tensor, v: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Store k, v (B, nh, T, hs) at `positions` (B, T).
+        """Store k, v (B, nh, T, hs) at `positions` (B, T), which are below the sum of all T so far.
 
         Returns all keys and values (B, nh, S, hs) and the causal mask (B, 1, T, S), True where a query may look.
         """
-        B, nh, _, hs = k.shape
+        B, nh, T, hs = k.shape
+        self.n_read += T
         if self.k is None:
             self.k = k.new_zeros(B, nh, self.max_positions, hs)
             self.v = torch.zeros_like(self.k)
         rows = torch.arange(B, device=k.device)[:, None]  # (B, 1)
         self.k[rows, :, positions] = k.transpose(1, 2)  # indexed as (B, T, nh, hs)
         self.v[rows, :, positions] = v.transpose(1, 2)
-        slots = torch.arange(self.max_positions, device=k.device)
-        return self.k, self.v, (slots <= positions[:, :, None])[:, None]  # (B, 1, T, S)
+        slots = torch.arange(self.n_read, device=k.device)
+        mask = (slots <= positions[:, :, None])[:, None]  # (B, 1, T, S)
+        return self.k[:, :, : self.n_read], self.v[:, :, : self.n_read], mask
 
 
 def written_out_attention(
