@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import types
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import checkpoint
 import run
 import stages
 from checkpoint import read_tensors
+from recipes import RECIPES
 from trainer import TrainerConfig
 from unfinished import Lock, Log, Stopped, UnfinishedRun
 
@@ -193,6 +195,15 @@ def test_checkpoints_are_written_as_often_as_asked_and_never_dominate(folder, mo
     assert 2 <= len(saved) <= 3, "of 120 steps"
     with pytest.raises(ValueError, match="checkpoint_every is nan"):
         pretrain(checkpoint_every=float("nan"))
+
+
+def test_a_checkpoint_of_documents_corrupted_otherwise_is_refused(folder, stop_after, monkeypatch):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    monkeypatch.setitem(RECIPES, "course", replace(RECIPES["course"], recall_share=0.5))
+    with pytest.raises(ValueError, match="corruption.recall_share is 0.0 there and 0.5 here"):
+        pretrain(resume=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- stops
