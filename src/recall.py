@@ -4,7 +4,7 @@ Span corruption always shows what stands around the text it asks for. A question
 must be found from that alone. These examples ask the corpus in this way about whatever it says:
 
     Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes
-    Walter Altenhof⁇Philadelphia⁇    or    Walter Altenhof⁇March⁇
+    Walter Altenhof MASK Philadelphia MASK    or    Walter Altenhof MASK March MASK    (without the spaces)
 
 Shapes:  B rows, S characters of each, V tokens of the vocabulary.
 """
