@@ -185,7 +185,8 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     entries = state_dict.items() if isinstance(state_dict, dict) else [("content", state_dict)]
     for name, value in entries:
         if not (isinstance(name, str) and isinstance(value, Tensor)):
-            raise ValueError(f"{path}: not a parameter file: {name!r} is no tensor (save model.state_dict() only)")
+            what = f"{name!r} is no tensor" if isinstance(name, str) else f"a {type(name).__name__} names a tensor"
+            raise ValueError(f"{path}: not a parameter file: {what} (save model.state_dict() only)")
     record = read_record(path)
     if isinstance(record, dict) and record.get("sha256", "") not in ("", file_sha256(path)):
         raise ValueError(

@@ -8,7 +8,8 @@ corpus of any size reads one small file, and the system fetches those pages of t
     .wiki.txt.tokens/tokens.HASH.npy      (characters,) uint8, int16 or int32: all documents, end to end
     .wiki.txt.tokens/starts.HASH.npy      (documents + 1,) int64: document i is tokens[starts[i]:starts[i + 1]]
 
-HASH is that of the text, so arrays never meet the record of another text. The folder can be deleted at any time.
+HASH is that of the text and of what its record says of it, so arrays never meet another record. The folder can be
+deleted at any time.
 
 Python objects are made for the documents of a piece, never for all documents.
 """
@@ -28,7 +29,7 @@ import numpy as np
 
 from vocabulary import MASK_CHAR, PAD_CHAR, code_points, make_vocabulary, refuse_reserved, smallest_type, token_table
 
-FORMAT = 1  # of the files; raise it when their meaning changes, the rules of the vocabulary included
+FORMAT = 2  # of the files; raise it when their meaning changes, the rules of the vocabulary included
 LONGEST = 2**20  # characters of a line: a file of longer ones is no corpus of one document a line
 PIECE = 2**20  # characters read at a time; building takes some 15 bytes of memory for each
 NEWLINE = ord("\n")
@@ -192,7 +193,8 @@ def _changed(path: Path) -> ValueError:
 
 def _layout(record: dict[str, Any]) -> dict[str, tuple[str, np.dtype, int]]:
     """(file name, type, length) of both arrays."""
-    key = record["sha256"][:16]
+    told = [record[name] for name in ("sha256", "vocabulary", "documents", "characters")]
+    key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     token_type = smallest_type(len(record["vocabulary"]))
     return {
         "tokens": (f"tokens.{key}.npy", token_type, record["characters"]),

@@ -57,6 +57,13 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content):
         read_parameters(path)
 
 
+def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
+    torch.save({(torch.ones(9, 9), "\n"): torch.ones(1)}, tmp_path / "p")
+    with pytest.raises(ValueError, match="p: not a parameter file: a tuple names a tensor") as refused:
+        read_parameters(tmp_path / "p")
+    assert "\n" not in str(refused.value)
+
+
 def test_truncated_parameters_are_refused(tmp_path, make_model):
     path = tmp_path / "p"
     save_parameters(path, make_model(), {})

@@ -234,9 +234,14 @@ def test_an_array_that_is_not_what_the_record_says_is_built_anew(text, folder, n
     assert list(open_documents(text)) == DOCUMENTS and file.read_bytes() == before
 
 
-def test_a_vocabulary_out_of_order_is_built_anew(text, folder):
+@pytest.mark.parametrize("change", [
+    lambda vocabulary: vocabulary[:2] + vocabulary[:1:-1],
+    lambda vocabulary: vocabulary[:-1],  # in order, and some token has no character
+    lambda vocabulary: vocabulary[:-1] + "\U0001f600",  # or another
+])  # fmt: skip
+def test_another_vocabulary_is_built_anew(text, folder, change):
     record = json.loads((folder / "corpus.json").read_bytes())
-    changed = record | {"vocabulary": record["vocabulary"][:2] + record["vocabulary"][:1:-1]}
+    changed = record | {"vocabulary": change(record["vocabulary"])}
     (folder / "corpus.json").write_text(json.dumps(changed))
     assert list(open_documents(text)) == DOCUMENTS
 
