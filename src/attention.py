@@ -77,6 +77,10 @@ class KVCache:
         mask = (slots <= positions[:, :, None])[:, None]  # (B, 1, T, S)
         return self.k[:, :, : self.n_read], self.v[:, :, : self.n_read], mask
 
+    def repeat(self, n: int) -> None:
+        """The one row that was read is from now on n rows."""
+        self.k, self.v = self.k.repeat(n, 1, 1, 1), self.v.repeat(n, 1, 1, 1)
+
 
 def written_out_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, drop: nn.Module | None = None

@@ -291,6 +291,7 @@ class GPT(nn.Module):
         # Once a row outgrows the block its window slides, every token changes position, and a cache is void.
         slots = min(P + max_new_tokens, self.config.block_size)
         caches = [KVCache(slots) for _ in self.blocks] if use_cache and self.variant.cacheable else None
+        shared = self._read_shared_prefix(idx, lengths, caches) if caches and P <= slots else 0
         new = []
         for step in range(max_new_tokens):
             last = lengths + step - 1  # (B,) position of the newest token
@@ -301,9 +302,10 @@ class GPT(nn.Module):
             else:
                 width = min(longest, self.config.block_size)
                 start = (last + 1 - width).clamp(min=0)  # (B,)
-                window = start[:, None] + torch.arange(width, device=idx.device)  # (B, width)
+                known = shared if step == 0 else 0  # of the width, already in the cache
+                window = start[:, None] + torch.arange(known, width, device=idx.device)  # (B, width - known)
                 fill_cache = {"positions": window, "caches": caches} if caches and longest <= slots else {}
-                logits = self(tokens.gather(1, window), **fill_cache)[0][rows, last - start]  # (B, V)
+                logits = self(tokens.gather(1, window), **fill_cache)[0][rows, last - start - known]  # (B, V)
             token = _choose(logits, temperature, top_k, generator)  # (B,)
             if stop_token is not None:
                 token = token.masked_fill(ended, stop_token)
@@ -314,6 +316,17 @@ class GPT(nn.Module):
                 break
         self.train(was_training)
         return torch.stack(new, dim=1) if new else idx.new_empty(B, 0)
+
+    def _read_shared_prefix(self, idx: Tensor, lengths: Tensor, caches: list[KVCache]) -> int:
+        """Fill the caches with what all prompts (B, P) begin with, read once for all; returns how many tokens."""
+        same = (idx == idx[0]).all(dim=0).long().cumprod(dim=0).sum()
+        shared = torch.minimum(same, lengths.min() - 1).item()  # the last token of every prompt is still to be read
+        if len(idx) == 1 or shared == 0:
+            return 0
+        self(idx[:1, :shared], positions=torch.arange(shared, device=idx.device)[None], caches=caches)
+        for cache in caches:
+            cache.repeat(len(idx))
+        return shared
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:

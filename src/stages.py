@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from parallel import Processes
 
 # Prompts answered at a time, of like length. On a GPU as many as memory allows; on a CPU as many as its caches like.
-ROWS, ROWS_ON_CPU = 512, 64
+ROWS, ROWS_ON_CPU = 512, 128
 ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
 
 

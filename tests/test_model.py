@@ -179,6 +179,21 @@ def test_cached_generation_equals_uncached(model):
         assert torch.equal(cached, uncached)
 
 
+def test_what_prompts_share_is_read_once(model):
+    B, shared, rest, new = 4, 6, 3, 5
+    idx = tokens(B, shared + rest)
+    idx[:, :shared] = idx[0, :shared]
+    for shortest in (shared + rest, shared, 1):  # not beyond what the shortest prompt leaves to read
+        lengths = torch.tensor([shared + rest] * (B - 1) + [shortest])
+        n_read = []
+        with model.tok_emb.register_forward_pre_hook(lambda _, args: n_read.append(args[0].numel())):
+            cached = model.generate(idx, lengths, new)
+        assert torch.equal(cached, model.generate(idx, lengths, new, use_cache=False))
+        if model.variant.cacheable:
+            once = min(shared, shortest - 1)
+            assert sum(n_read) == once + B * (shared + rest - once) + B * (new - 1)
+
+
 # --------------------------------------------------------------------------------------------------------- the loss
 
 
