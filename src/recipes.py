@@ -51,7 +51,7 @@ RECIPES = {
     "quick": Recipe(
         # Dropout on the attention weights would forgo the fused kernel, and a step take half as long again.
         model=dict(n_layer=3, n_head=4, n_embd=96, block_size=64, attn_pdrop=0.0),
-        pretrain=Stage(max_epochs=400, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
+        pretrain=Stage(max_epochs=300, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
         finetune=Stage(max_epochs=10, batch_size=32, learning_rate=3e-4),
         scratch=Stage(max_epochs=75, batch_size=32, learning_rate=6e-4),
         min_kept_share=1.0,
