@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 import dataset as data
 import stages
@@ -53,16 +54,18 @@ def answer_with_confidence(
     was_training = model.training
     model.eval()
     texts, logits, tokens, rows = [], [], [], []
-    for first in range(0, len(ids), 512):  # bounds the memory needed
-        prompt, length = ids[first : first + 512].to(model.device), lengths[first : first + 512].to(model.device)
+    starts = range(0, len(ids), stages.rows_at_once(model.device))
+    for first in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
+        batch = slice(first, first + starts.step)
+        prompt, length = ids[batch].to(model.device), lengths[batch].to(model.device)
         begun, begun_length = prompt, length
         if said is not None:
             begun_length = length + said.size(1)
-            begun = _put(prompt, length, said[first : first + 512].to(model.device))
+            begun = _put(prompt, length, said[batch].to(model.device))
         still = stages.ANSWER_LENGTH - (0 if said is None else said.size(1))
         new = model.generate(begun, begun_length, still, stop_token=data.MASK)  # (B, N)
         if said is not None:
-            new = torch.cat([said[first : first + 512].to(model.device), new], dim=1)
+            new = torch.cat([said[batch].to(model.device), new], dim=1)
         string = _put(prompt, length, new)[:, : model.config.block_size]  # (B, L)
         predicted = model(string[:, :-1])[0]  # (B, L - 1, V), entry t predicts string[:, t + 1]
         # An answer lasts until its first MASK, that MASK included.

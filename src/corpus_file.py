@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from tqdm import tqdm
 
 from vocabulary import MASK_CHAR, PAD_CHAR, code_points, make_vocabulary, refuse_reserved, smallest_type, token_table
 
@@ -114,12 +115,17 @@ def not_utf8(path: str | Path, line: int, byte: int) -> ValueError:
     return ValueError(f"{path}, line {line}: not UTF-8 text (byte 0x{byte:02x})")
 
 
-def _read_pieces(path: Path) -> Iterator[str]:
-    """Whole documents, about PIECE characters at a time, each ended by a newline; never an empty piece."""
+def _read_pieces(path: Path, doing: str) -> Iterator[str]:
+    """Whole documents, about PIECE characters at a time, each ended by a newline; never an empty piece.
+
+    On a terminal a bar shows what is being done and, once that has taken two seconds, the time left.
+    """
     number, rest = 1, ""  # of the line that `rest` is the beginning of
+    how = dict(unit="B", unit_scale=True, delay=2, leave=False, disable=None)
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig") as file, tqdm(desc=doing, total=path.stat().st_size, **how) as bar:
             while text := file.read(PIECE):
+                bar.update(file.buffer.tell() - bar.n)
                 *lines, rest = (rest + text).split("\n")
                 for line, length in enumerate(map(len, [*lines, rest]), number):
                     refuse_long(length, path, line)
@@ -155,7 +161,7 @@ def _survey(path: Path) -> dict[str, Any]:
     sha256 = _sha256(path)
     seen = np.zeros(sys.maxunicode + 1, dtype=bool)
     documents = characters = 0
-    for piece in _read_pieces(path):
+    for piece in _read_pieces(path, "reading"):
         if PAD_CHAR in piece or MASK_CHAR in piece:
             for row, document in enumerate(piece.split("\n"), documents + 1):
                 refuse_reserved(document, f"{path}, document {row}")
@@ -270,7 +276,7 @@ def _write_arrays(token_file: BinaryIO, start_file: BinaryIO, path: Path, record
     table = token_table(record["vocabulary"]).astype(smallest_type(len(record["vocabulary"])))
     start_file.write(np.zeros(1, dtype=np.int64))
     written = 0  # tokens
-    for piece in _read_pieces(path):
+    for piece in _read_pieces(path, "encoding"):
         codes = code_points(piece)  # (characters and newlines,)
         ends = np.flatnonzero(codes == NEWLINE)  # (documents,) where in the piece each document ends
         # Newlines are no tokens: before the end of document i of the piece there were i of them.

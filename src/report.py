@@ -181,7 +181,8 @@ def read_questions(path, pairs, corpus_path: Path, finetune_corpus_path, runs: l
     ends = known = None
     text = data.read_corpus(corpus_path)
     if isinstance(text, str):  # a corpus too large to load is not searched
-        documents = [find_document(name, text.splitlines()) for name in dict.fromkeys(names)]
+        lines = text.splitlines()
+        documents = [find_document(name, lines) for name in dict.fromkeys(names)]
         of = dict(zip(dict.fromkeys(names), documents, strict=True))
         known = [of[name] is not None for name in names]
         found = [(of[name] or "").find(place) for name, place in zip(names, places, strict=True)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm import tqdm
 
 import dataset as data
 from checkpoint import atomic_write, check_writable, file_sha256, save_parameters
@@ -191,12 +192,17 @@ def evaluate(
 def answer(model: GPT, corpus: data.CharCorruptionDataset, ids: torch.Tensor, lengths: torch.Tensor) -> list[str]:
     """What the model says to each prompt `question MASK` (ids (B, P), lengths (B,)), up to the MASK that ends it."""
     answers = [""] * len(ids)
-    for rows in lengths.argsort().split(ROWS_ON_CPU if model.device.type == "cpu" else ROWS):
+    batches = lengths.argsort().split(rows_at_once(model.device))
+    for rows in tqdm(batches, "answering", unit="batch", delay=2, leave=False, disable=None):
         prompts = ids[rows, : lengths[rows].max()].to(model.device)
         tokens = model.generate(prompts, lengths[rows], ANSWER_LENGTH, stop_token=data.MASK).tolist()
         for row, said in zip(rows.tolist(), tokens, strict=True):
             answers[row] = text_of(said, corpus)
     return answers
+
+
+def rows_at_once(device: torch.device) -> int:
+    return ROWS_ON_CPU if device.type == "cpu" else ROWS
 
 
 def text_of(tokens: list[int], corpus: data.CharCorruptionDataset) -> str:

@@ -1,6 +1,7 @@
 """Properties of corpora on disk: the same as in memory, made once, never believed when they are not right."""
 
 import functools
+import io
 import json
 import random
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 import corpus_file
 import dataset
@@ -164,6 +166,21 @@ def test_what_stays_on_the_host_gives_the_same_batches(corpus, questions, monkey
             ]
             batches.append(rows.batch(indices, torch.Generator("cuda").manual_seed(1)))
         assert all(torch.equal(a, b) and a.is_cuda for a, b in zip(*batches, strict=True))
+
+
+def test_the_bars_reach_the_end_of_the_file(text, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):  # disabled ones do not count
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "delay": 0, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(corpus_file, "tqdm", Bar)
+    monkeypatch.setattr(corpus_file, "PIECE", 3)
+    open_documents(text)
+    assert [bar.desc for bar in bars] == ["reading", "encoding"]
+    assert [bar.n for bar in bars] == [bar.total for bar in bars] == [len(TEXT.encode())] * 2
 
 
 # ------------------------------------------------------------------------------------------------ the cache

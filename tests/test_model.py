@@ -183,9 +183,10 @@ def test_what_prompts_share_is_read_once(model):
     B, shared, rest, new = 4, 6, 3, 5
     idx = tokens(B, shared + rest)
     idx[:, :shared] = idx[0, :shared]
+    n_read: list[int] = []
     for shortest in (shared + rest, shared, 1):  # not beyond what the shortest prompt leaves to read
         lengths = torch.tensor([shared + rest] * (B - 1) + [shortest])
-        n_read = []
+        n_read.clear()
         with model.tok_emb.register_forward_pre_hook(lambda _, args: n_read.append(args[0].numel())):
             cached = model.generate(idx, lengths, new)
         assert torch.equal(cached, model.generate(idx, lengths, new, use_cache=False))
