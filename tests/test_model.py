@@ -180,7 +180,7 @@ def test_cached_generation_equals_uncached(model):
 
 
 def test_what_prompts_share_is_read_once(model):
-    B, shared, rest, new = 4, 6, 3, 5
+    B, shared, rest, new = 4, 6, 3, 4
     idx = tokens(B, shared + rest)
     idx[:, :shared] = idx[0, :shared]
     n_read: list[int] = []
