@@ -1,10 +1,12 @@
 """The command line from end to end: what it prints, writes, returns, and how it refuses."""
 
+import ast
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -337,3 +339,15 @@ def test_a_refusal_is_one_line_without_a_traceback(folder):
     done = command("pretrain", "vanilla", "nothing.txt", "--writing_params_path", "p")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "run.py: nothing.txt: No such file or directory\n"
+
+
+def test_modules_import_one_way():
+    """At their top level: `python src/attention.py` prints what needs the model, which needs attention."""
+    files = {path.stem: ast.parse(path.read_text(encoding="utf-8")).body for path in (ROOT / "src").glob("*.py")}
+    imports = {
+        name: {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+        | {node.module for node in body if isinstance(node, ast.ImportFrom)}
+        for name, body in files.items()
+    }
+    order = list(TopologicalSorter(imports).static_order())  # raises CycleError
+    assert order.index("vocabulary") < order.index("dataset") < order.index("stages") < order.index("run")
