@@ -41,7 +41,7 @@ class TrainerConfig:
     batch_size: int = 64
     learning_rate: float = 3e-4  # the peak
     betas: tuple[float, float] = (0.9, 0.95)
-    optimizer: str = "adamw"  # or "muon", for hidden matrices (muon.py)
+    optimizer: str = "adamw"  # or "muon", for hidden matrices (optimizer.py)
     weight_decay: float = 0.1  # on the weights of matrix products
     decay_gains_and_embeddings: bool = False  # and on those too, as the course's trainer does by oversight
     grad_norm_clip: float = 1.0
@@ -167,7 +167,9 @@ class Trainer:
         parts += ["a CUDA graph a step"] * self.graphed + ["compiled blocks"] * self.compiled
         parts += ["checkpointed activations"] * getattr(self.model, "checkpoint_activations", False)
         parts += [str(self.processes)] * (self.processes is not None)
-        return ", ".join(parts + ["no padding"] * self.leaves_padding_out)
+        # Among latents there is no padding to leave out, only rows of like length to put together.
+        padded = getattr(getattr(self.model, "variant", None), "bottleneck", False) and not self.by_length
+        return ", ".join(parts + ["no padding"] * (self.leaves_padding_out and not padded))
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
@@ -217,13 +219,12 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that is needed to go on from here, on the host. Raises Diverged if nothing good is left to keep."""
         finite = torch.stack([p.isfinite().all() for p in self.model.parameters()]).all().item()
-        loss = self._mean_loss(self.loss_sum) if self.loss_steps else 0.0
+        loss = self._mean_loss(self.loss_sum) if self.loss_steps > self.skipped.item() else 0.0
         self._refuse_nonfinite(loss, 0.0 if finite else math.nan)
-        cuda = self.device.type == "cuda"
         return {
             "model": _on_host(self.model.state_dict()),
             "optimizer": _on_host(self.optimizer.state_dict()["state"]),
-            "random": torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state(),  # dropout's
+            "random": _random_state(self.device),  # dropout's
             "step": self.step,
             "tokens": self.tokens,
             "seconds": self.seconds + time.perf_counter() - self.began,
@@ -250,14 +251,16 @@ class Trainer:
             self.update.computed = self.slots or None
         if self.processes is not None and not self.processes.is_first:
             return  # the state of dropout is that of the first process; the others draw their own
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random"], self.device)
-        else:
-            torch.set_rng_state(state["random"])
+        _set_random_state(self.device, state["random"])
 
     def _mean_loss(self, loss_sum: Tensor) -> float:
-        """Of the steps since the last line of the log that were not left out; nan if all were."""
+        """Of the steps since the last line of the log that were not left out; nan if all were.
+
+        Fewer than a line usually tells of, as there may be at the end, say nothing: then it is the last line's.
+        """
         steps = self.loss_steps - self.skipped.item()
+        if steps == 0 and self.line and self.loss_steps < self.config.log_every:
+            return self.line["loss"]
         return loss_sum.item() / steps if steps else math.nan
 
     def _refuse_nonfinite(self, loss: float, grad_norm: float) -> None:
@@ -380,6 +383,22 @@ def _on_host(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _on_host(part) for name, part in value.items()}
     return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """Of the generator that dropout draws from on that device."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
+
+
+def _set_random_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.set_rng_state(state)
 
 
 def _round_up(n: float, multiple: int) -> int:

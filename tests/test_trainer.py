@@ -275,6 +275,24 @@ def test_bad_steps_can_be_left_out_and_are_counted():
     assert log[-1]["loss"] < 0.01
 
 
+@pytest.mark.parametrize("bad", [1, 11])
+def test_a_bad_step_before_a_checkpoint_or_at_the_end_is_left_out_too(bad):
+    class Once(Line):
+        steps = 0
+
+        def forward(self, x, y):
+            self.steps += 1
+            prediction, loss = super().forward(x, y)
+            return prediction, loss * (torch.nan if self.steps == bad else 1.0)
+
+    log, states = [], []
+    config = TrainerConfig(max_epochs=11, batch_size=4, log_every=10, skip_nonfinite=True)
+    trainer = Trainer(Once(), BatchSquares(4), None, config, log.append, lambda trainer: states.append(trainer.state()))
+    assert math.isfinite(trainer.train()["loss"]) and len(states) == 11
+    assert [line["skipped"] for line in log] == ([1, 0] if bad == 1 else [0, 1])
+    assert (log[1]["loss"] == log[0]["loss"]) == (bad == 11), "a line about nothing repeats the last"
+
+
 def test_leaving_out_nothing_changes_nothing():
     def train(**changes):
         torch.manual_seed(0)
