@@ -80,10 +80,18 @@ if [ ${#wrong[@]} -gt 0 ]; then
 fi
 
 "$python" - "${manifest[@]}" <<'PYTHON'
-import sys, zipfile
-with zipfile.ZipFile("assignment5.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-    for name in sys.argv[1:]:
-        archive.write(name)
+import os, sys, zipfile
+whole, unfinished = "assignment5.zip", "assignment5.zip.unfinished"
+try:
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for name in sys.argv[1:]:
+            archive.write(name)
+    os.replace(unfinished, whole)
+except OSError as error:
+    sys.exit(f"collect_submission.sh: {whole}: cannot be written: {error.strerror or error}")
+finally:
+    if os.path.isfile(unfinished):
+        os.remove(unfinished)
 PYTHON
 printf '%s\n' "${manifest[@]}"
 echo "assignment5.zip: ${#manifest[@]} files"

@@ -47,7 +47,8 @@ set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one that has the modules: t
     python=
   done
   [ -n "$python" ] || fail "Python 3.11 or newer is needed, as python3 or python"
-  [ -e "$(venv_python)" ] || run "$python" -m venv .venv
+  # Without pip it is what was left when making it failed, for want of a system package.
+  "$(venv_python)" -m pip --version >/dev/null 2>&1 || run "$python" -m venv .venv
   PYTHON=$(venv_python)
   run "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$requirements"
 }
@@ -157,6 +158,7 @@ case "${WORDS[0]:-}" in
 esac
 
 if [ "${WORDS[0]:-}" = test ]; then
+  [ ${#OPTIONS[@]} -eq 0 ] || fail "what stands before test is no option of the tests: put it after"
   set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
   run "$PYTHON" -m pytest "$@"
   exit
@@ -176,13 +178,20 @@ if [ "${WORDS[0]}" = quick ]; then
 else
   DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.}
 fi
-MIX=no # does the recipe, the last one named, mix questions into pretraining?
+recipe=course before= # the last one named
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
-  case "$option" in
-    --recipe=quick | quick | --recipe=strong | strong) MIX=yes ;;
-    --recipe=* | course) MIX=no ;;
-  esac
+  [ "$before" != --recipe ] || recipe=$option
+  case "$option" in --recipe=*) recipe=${option#--recipe=} ;; esac
+  before=$option
 done
+MIX=no # does it mix questions into pretraining?
+if "$PYTHON" - "$recipe" <<'PYTHON'
+import sys
+sys.path.insert(0, "src")
+from recipes import RECIPES
+sys.exit(sys.argv[1] not in RECIPES or not RECIPES[sys.argv[1]].question_share)
+PYTHON
+then MIX=yes; fi
 mkdir -p "$OUT"
 
 case "${WORDS[0]}" in

@@ -25,6 +25,7 @@ from attention import CausalSelfAttention, written_out_attention
 from calibration import bin_of, confidences_at, wilson
 from checkpoint import file_sha256
 from model import GPT
+from vocabulary import printable
 
 RUNNERS_UP = 5
 BARS = " ▁▂▃▄▅▆▇█"
@@ -151,7 +152,8 @@ def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
 def draw_attention(weights: Tensor, question: str, name: slice) -> str:
     """Lines of text: under the question, for every layer, a bar for each character, MASK included."""
     lines = ["What the answer's first character looks at, mean over heads; a full bar is the layer's largest weight:"]
-    lines.append(f"{'':9}{question}{data.MASK_CHAR}")
+    # One cell for each character, as for each bar.
+    lines.append(f"{'':9}{''.join(c if c.isprintable() else '.' for c in question)}{data.MASK_CHAR}")
     for layer, row in enumerate(weights, 1):
         heights = (row / row.max() * (len(BARS) - 1)).ceil().int().tolist()
         on_name = f"{row[name].sum():4.0%} on the name, largest weight {row.max():.0%}"
@@ -219,8 +221,6 @@ def ask(
 
     A name alone stands for "Where was NAME born?". `show` "attention" draws what the answer looks at.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
     with startup.opened(variant, pretrain_corpus_path, reading_params_path, recipe, device, **settings) as opened:
         model, corpus = opened
         if question is not None:
@@ -249,8 +249,8 @@ def reply(
     question = asked if asked.endswith("?") else f"Where was {asked} born?"
     ids, lengths = data.encode_questions([question], corpus.stoi, corpus.block_size, "the question")
     (best, confidence), *others = runners_up(model, corpus, ids, lengths)
-    lines = [question, f"{best}  (the model's own probability: {confidence:.1%})"]
-    lines.append("Other first letters would lead to: " + ", ".join(f"{text} {p:.1%}" for text, p in others))
+    lines = [printable(question), f"{printable(best)}  (the model's own probability: {confidence:.1%})"]
+    lines.append("Other first letters would lead to: " + ", ".join(f"{printable(text)} {p:.1%}" for text, p in others))
     lines.append(trust(confidence, params_path))
     if show == "attention":
         start, end = question.find("Where was ") + 10, question.rfind(" born?")

@@ -30,6 +30,7 @@ class Option:
     default: Any
     help: str
     choices: tuple | None = None
+    axis: tuple[str, int] | None = None  # which parameter has this many entries along which axis
 
 
 def register(name: str):
@@ -318,7 +319,7 @@ class PerceiverAttention(CausalSelfAttention):
     """
 
     options = {
-        "bottleneck_dim": Option(32, "number of latents"),
+        "bottleneck_dim": Option(32, "number of latents", axis=("down_block.C", 1)),
         "latent_reach": Option("prefix", "what latents see: the prefix, as in the course, or all", ("prefix", "past")),
     }
     bottleneck = True

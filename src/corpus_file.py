@@ -18,8 +18,10 @@ import hashlib
 import json
 import mmap
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ from vocabulary import MASK_CHAR, PAD_CHAR, code_points, make_vocabulary, refuse
 FORMAT = 2  # of the files; raise it when their meaning changes, the rules of the vocabulary included
 LONGEST = 2**20  # characters of a line: a file of longer ones is no corpus of one document a line
 PIECE = 2**20  # characters read at a time; building takes some 15 bytes of memory for each
+ABANDONED = 600  # seconds without a write after which a build is taken for dead
 NEWLINE = ord("\n")
 
 
@@ -86,6 +89,7 @@ def open_documents(path: str | Path) -> EncodedDocuments:
     """
     path = Path(path)
     folder = path.with_name(f".{path.name}.tokens")
+    _remove_abandoned(folder)
     if (documents := _open_cache(folder, path)) is not None:
         return documents
     print(f"{path}: making its tokens, once, in {folder}", file=sys.stderr)
@@ -268,6 +272,15 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> None:
     for old in set(folder.glob("*.npy")) - {folder / name for name, _, _ in layout.values()}:
         with suppress(OSError):  # another process may have it open, or have been faster
             old.unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What is left of builds that were killed. One that is at work writes all the time."""
+    for left in folder.glob("unfinished.*"):
+        with suppress(OSError):  # another process may have been faster
+            latest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - latest > ABANDONED:
+                shutil.rmtree(left)
 
 
 def _write_arrays(token_file: BinaryIO, start_file: BinaryIO, path: Path, record: dict[str, Any]) -> None:

@@ -40,8 +40,8 @@ class LinformerAttention(CausalSelfAttention):
     """
 
     options = {
-        "chunk_size": Option(32, "tokens that are compressed together"),
-        "summaries": Option(8, "what each chunk of tokens is compressed to"),
+        "chunk_size": Option(32, "tokens that are compressed together", axis=("blocks.0.attn.compress_key", 1)),
+        "summaries": Option(8, "what each chunk of tokens is compressed to", axis=("blocks.0.attn.compress_key", 0)),
     }
     cacheable = False
 
@@ -121,7 +121,7 @@ class BigBirdAttention(CausalSelfAttention):
 
     def __init__(self, config):
         super().__init__(config)
-        self.c = config.options["sparse_block"]
+        self.c = min(config.options["sparse_block"], config.block_size)  # longer ones would be filled up with nothing
         window, n_global, n_random, seed = (config.options[name] for name in list(self.options)[1:])
         for name in self.options:
             least = 1 if name in ("sparse_block", "window_blocks") else 0

@@ -18,6 +18,7 @@ from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positi
 from dropout import Dropout
 from packing import Packing, lengths
 
+LARGEST = 2**21  # of all sizes: more than there are characters in Unicode
 COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
 
 
@@ -42,8 +43,8 @@ class GPTConfig:
             raise ValueError(f"no variant {self.variant!r}: choose from {', '.join(VARIANTS)}")
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} is {value!r}: it must be a whole number of at least 1")
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise ValueError(f"{name} is {value!r}: it must be a whole number from 1 to {LARGEST:,}")
         for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
@@ -58,6 +59,8 @@ class GPTConfig:
                 raise ValueError(f"{name} is {value!r}: it must be like {known[name].default!r}")
             if known[name].choices and value not in known[name].choices:
                 raise ValueError(f"{name} is {value!r}: choose from {', '.join(known[name].choices)}")
+            if type(value) is int and value > LARGEST:
+                raise ValueError(f"{name} is {value}: it must be at most {LARGEST:,}")
         defaults = {name: option.default for name, option in known.items()}
         object.__setattr__(self, "options", defaults | self.options)  # the one write to a frozen instance
         if VARIANTS[self.variant].bottleneck:
@@ -72,10 +75,19 @@ class GPTConfig:
 
 def check_sizes(config: GPTConfig, state_dict: dict[str, Tensor]) -> None:
     """ValueError if parameters are of another size than `config` says, before memory is taken for a model of it."""
+    variant = VARIANTS[config.variant]
     layers = {name.split(".")[1] for name in state_dict if name.startswith("blocks.")}
-    embeddings = [value.shape for name, value in state_dict.items() if name == "tok_emb.weight"]
-    bottleneck = 2 * VARIANTS[config.variant].bottleneck  # blocks of another name
-    if len(layers) + bottleneck != config.n_layer or embeddings != [(config.vocab_size, config.n_embd)]:
+    bottleneck = 2 * variant.bottleneck  # blocks of another name
+    shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
+    same = len(layers) + bottleneck == config.n_layer
+    same &= shapes.get("tok_emb.weight") == (config.vocab_size, config.n_embd)
+    if variant.position == "learned":
+        same &= shapes.get("pos_emb") == (1, config.block_size, config.n_embd)
+    for name, option in variant.options.items():
+        if option.axis is not None:
+            parameter, axis = option.axis
+            same &= shapes.get(parameter, ())[axis : axis + 1] == (config.options[name],)
+    if not same:
         raise ValueError("the parameters have other sizes")
 
 

@@ -28,7 +28,7 @@ from calibration import (
     risk_coverage,
     unavoidable_error,
 )
-from checkpoint import atomic_write, check_writable, file_sha256, read_parameters
+from checkpoint import atomic_write, check_writable, file_sha256
 
 TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
 
@@ -151,15 +151,20 @@ def report(
 def read_run(path: str | Path) -> Run:
     """A run from its parameters' record and log; ValueError without a record, which says what the model is."""
     path = Path(path)
-    _, record = read_parameters(path)
-    if not isinstance(record, dict) or "variant" not in record:
+    _, record = startup.read_trained(path)
+    if record is None:
         raise ValueError(f"{path}: there is no {path}.json that says which variant this is: train or finetune it here")
+    shown = [record["config"].get("block_size"), record.get("final_loss", 0.0), record.get("seconds", 0.0)]
+    if not all(type(number) in (int, float) for number in shown):
+        raise ValueError(f"{path}.json: not a record of parameters: block_size, final_loss or seconds is no number")
     record.setdefault("command", "finetune")
     log, log_path = [], Path(f"{path}.log.jsonl")
     if log_path.exists():
         try:
             log = [json.loads(line) for line in data.read_text(log_path).splitlines() if line.strip()]
             log = [line for line in log if {"step", "loss", "lr"} <= line.keys()]
+            if not all(type(line[name]) in (int, float) for line in log for name in ("step", "loss", "lr")):
+                raise ValueError("a step, loss or lr is no number")
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{log_path}: not a training log: {error}") from None
     return Run(record["variant"], path, record, log, file_sha256(path))
@@ -181,7 +186,7 @@ def read_questions(path, pairs, corpus_path: Path, finetune_corpus_path, runs: l
     ends = known = None
     text = data.read_corpus(corpus_path)
     if isinstance(text, str):  # a corpus too large to load is not searched
-        lines = text.splitlines()
+        lines = text.split("\n")
         documents = [find_document(name, lines) for name in dict.fromkeys(names)]
         of = dict(zip(dict.fromkeys(names), documents, strict=True))
         known = [of[name] is not None for name in names]

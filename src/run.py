@@ -119,21 +119,28 @@ def main(argv: list[str] | None = None) -> int:
     functions = (pretrain, finetune, evaluate, ask, report, show)
     function = {function.__name__: function for function in functions}[arguments.pop("function")]
     arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
     try:
         result = function(**arguments)
+        if function is show:
+            print(result, flush=True)
+    except BrokenPipeError:  # whoever read this, as `head` does, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
         filename = getattr(error, "filename", None)
         return fail(f"{filename}: {error.strerror}" if filename else str(error))
     except Stopped as stopped:
         return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
     except KeyboardInterrupt:
-        return fail("stopped before training began", status=130)
+        return fail("stopped" + " before training began" * (function in (pretrain, finetune)), status=130)
     except RuntimeError as error:
+        if any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__):
+            return fail(f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without")
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
         return fail("this does not fit into memory: lower --batch_size or the sizes of the model")
-    if function is show:
-        print(result)
     if function is evaluate:
         if result["total"]:
             share = result["correct"] / result["total"]

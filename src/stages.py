@@ -141,7 +141,7 @@ def finetune(
         seed_everything(running.seed)
         model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         questions = open_questions(finetune_corpus_path, corpus)
-        check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path)
+        check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path, reading_params_path)
         about = {"command": "finetune", "recipe": recipe, "pretrained": starts, "arguments": arguments}
         about |= {"corpus": Path(pretrain_corpus_path).name, "questions": Path(finetune_corpus_path).name}
         stage = running.of(stage, finetune_lr)
@@ -169,12 +169,13 @@ def evaluate(
     chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
     questions_path = data.find_file(eval_corpus_path)
     questions = [question for question, _ in data.read_places(questions_path)]
-    refuse_overwriting(outputs_path, pretrain_corpus_path, eval_corpus_path, reading_params_path)
+    outputs = [str(outputs_path), f"{outputs_path}.json"]
+    refuse_overwriting(outputs, pretrain_corpus_path, eval_corpus_path, reading_params_path)
     with placed(device) as where:
         model, corpus = build(variant, pretrain_corpus_path, reading_params_path, state_dict, record, chosen, settings)
         ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, questions_path)
-        check_writable(outputs_path)
-        check_writable(f"{outputs_path}.json")
+        for output in outputs:
+            check_writable(output)
         began = time.perf_counter()
         predictions = answer(model.to(where), corpus, ids, lengths)
         seconds = time.perf_counter() - began

@@ -4,7 +4,7 @@ Whatever is wrong with them is a ValueError or OSError, raised here and not afte
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -63,18 +63,22 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
-    if Path(output).resolve() in {data.find_file(path).resolve() for path in inputs if path is not None}:
-        raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+def refuse_overwriting(outputs: Iterable[str], *inputs: str | Path | None) -> None:
+    """ValueError if one of the files to write is one of those to read or the record (`.json`) beside one."""
+    read = [Path(f"{data.find_file(path)}{ending}") for path in inputs if path is not None for ending in ("", ".json")]
+    for output in outputs:
+        if Path(output).resolve() in {path.resolve() for path in read}:
+            raise ValueError(f"{output}: cannot be written: it is one of the files to read")
 
 
 def check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
     """Refuse now what could not be written, or should not be, after training. Only the first process writes."""
     if (processes := processes_of_torchrun()) is not None and not processes.is_first:
         return
-    refuse_overwriting(writing_params_path, *inputs)
-    for ending in ("", ".json", ".log.jsonl", ".resume"):
-        check_writable(f"{writing_params_path}{ending}")
+    outputs = [f"{writing_params_path}{ending}" for ending in ("", ".json", ".log.jsonl", ".resume")]
+    refuse_overwriting(outputs, *inputs)
+    for output in outputs:
+        check_writable(output)
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +154,7 @@ def placed(
         torch.zeros(1, device=where)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device}: cannot be used: {str(error).splitlines()[0]}") from None
-    before = torch.get_float32_matmul_precision()
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cuda.cudnn_sdp_enabled()
     torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
     torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
     try:
@@ -159,6 +163,7 @@ def placed(
             yield where
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
 def read_trained(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:

@@ -58,8 +58,8 @@ class TrainerConfig:
 
     def __post_init__(self):
         for name in ("max_epochs", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+            if not 1 <= getattr(self, name) < 2**31:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1 and below 2**31")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"the seed is {self.seed}: it must be at least 0 and below 2**63")
         if not 0 < self.learning_rate < math.inf:

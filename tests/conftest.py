@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
@@ -17,6 +18,10 @@ BLOCK_SIZE = 64
 # Read once in a process, by its first product of matrices on a GPU and its first compilation; see startup.repeatable.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+
+# A machine that does other things too may take longer than hypothesis allows an example: that is no fault.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
 

@@ -3,10 +3,12 @@
 import functools
 import io
 import json
+import os
 import random
 import re
 import shutil
 import tempfile
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -65,7 +67,7 @@ texts = st.lists(st.sampled_from(WHITESPACE) | st.sampled_from(LETTERS), max_siz
 
 
 @given(st.booleans(), texts, st.none() | st.integers(0, 60), st.integers(1, 20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_corpus_on_disk_is_the_corpus_in_memory(byte_order_mark, text, broken_at, piece):
     raw = b"\xef\xbb\xbf" * byte_order_mark + text.encode()
     if broken_at is not None and PAD_CHAR not in text and MASK_CHAR not in text:  # one mistake at a time
@@ -166,6 +168,16 @@ def test_what_stays_on_the_host_gives_the_same_batches(corpus, questions, monkey
             ]
             batches.append(rows.batch(indices, torch.Generator("cuda").manual_seed(1)))
         assert all(torch.equal(a, b) and a.is_cuda for a, b in zip(*batches, strict=True))
+
+
+def test_what_killed_builds_left_is_removed_and_what_others_build_is_not(text, folder):
+    for name, age in (("unfinished.dead", 3600), ("unfinished.alive", 5)):
+        (folder / name).mkdir()
+        (folder / name / "tokens.npy").write_bytes(b"half")
+        os.utime(folder / name / "tokens.npy", (time.time() - age,) * 2)
+        os.utime(folder / name, (time.time() - 3600,) * 2)
+    open_documents(text)
+    assert [path.name for path in folder.glob("unfinished.*")] == ["unfinished.alive"]
 
 
 def test_the_bars_reach_the_end_of_the_file(text, monkeypatch):

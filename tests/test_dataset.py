@@ -153,7 +153,7 @@ def test_the_same_generator_draws_the_same_batch(corpus):
 
 
 @given(st.text(st.characters(exclude_characters=PAD_CHAR + MASK_CHAR, exclude_categories=["Cs"]), max_size=400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_is_a_corpus_or_an_error(text):
     try:
         corpus = CharCorruptionDataset(text, BLOCK_SIZE)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attention import VARIANTS, KVCache, register, written_out_attention
 from dataset import MASK, PAD, encode_questions
-from model import GPT, GPTConfig
+from model import GPT, GPTConfig, check_sizes
 from trainer import Trainer, TrainerConfig
 
 V, T = 23, 12  # vocabulary and block of the models that need no corpus
@@ -258,6 +258,19 @@ def test_longer_sequences_than_trained_on_are_accepted_or_refused(model):
     else:
         with pytest.raises(ValueError, match=f"{T + 1} tokens does not fit block_size {T}"):
             model(tokens(1, T + 1))
+
+
+def test_sizes_that_are_not_those_of_the_parameters_are_noticed_before_there_is_a_model(model):
+    config, parameters = model.config, model.state_dict()
+    check_sizes(config, parameters)
+    others = [dict(n_layer=config.n_layer + 1), dict(vocab_size=V + 1), dict(n_embd=2 * config.n_embd)]
+    others += [dict(block_size=T + 1)] * (model.variant.position == "learned")
+    for name, option in model.variant.options.items():
+        if option.axis is not None:
+            others.append(dict(options=config.options | {name: config.options[name] - 1}))
+    for other in others:
+        with pytest.raises(ValueError, match="other sizes"):
+            check_sizes(replace(config, **other), parameters)
 
 
 def test_vanilla_attention_equals_the_written_out_path():

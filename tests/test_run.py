@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import run
 import stages
 from attention import VARIANTS
 from dataset import PAD_CHAR, read_places
+from model import GPT
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]
@@ -38,6 +40,28 @@ def finetuned(folder) -> Path:
 
 
 # ---------------------------------------------------------------------------------------------------- what it does
+
+
+def test_show_prints_on_any_console_and_into_a_pipe_that_closes(finetuned):
+    python = [sys.executable, str(ROOT / "src" / "run.py"), "show", "fine"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(python, env=ascii_only, capture_output=True, text=True)
+    assert done.returncode == 0 and "\\u25a1" in done.stdout and done.stderr == ""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(python, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 141 and done.stderr == ""
+
+
+def test_a_machine_that_cannot_compile_is_named_as_such(folder, monkeypatch, capsys):
+    def no_compiler(*arguments, **options):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler found\nand so on")
+
+    monkeypatch.setattr(GPT, "forward", no_compiler)
+    assert run.main([*PRETRAIN, "--compile", "on", "--device", "cpu"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("run.py: --compile: this machine cannot (no compiler found)") and "--compile off does without" in line
 
 
 def test_the_courses_commands_from_end_to_end(folder):
@@ -249,9 +273,24 @@ def test_more_bad_arguments_are_refused_before_training(folder, no_training, cap
     assert message in refused(capsys, *arguments)
 
 
+def test_training_never_replaces_what_it_starts_from(finetuned, no_training, capsys):
+    shutil.copy("wiki.txt", "corpus.json")
+    shutil.copy("train.tsv", "rows.resume")
+    capsys.readouterr()
+    start = [*FINETUNE, "--reading_params_path", "fine", "--writing_params_path"]
+    rows = ["finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "rows.resume", "--writing_params_path", "rows"]
+    for arguments, path in [
+        ([*start, "fine"], "fine"),
+        (["pretrain", "vanilla", "corpus.json", "--writing_params_path", "corpus"], "corpus.json"),
+        (rows, "rows.resume"),
+    ]:
+        line = refused(capsys, *arguments, *TINY)
+        assert f"{path}: cannot be written: it is one of the files to read" in line
+
+
 def test_predictions_never_replace_what_they_are_made_from(finetuned, capsys):
     capsys.readouterr()
-    for path in ("train.tsv", "fine", "wiki.txt"):
+    for path in ("train.tsv", "fine", "wiki.txt", "fine.json"):
         line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv", "--outputs_path", path)
         assert f"{path}: cannot be written: it is one of the files to read" in line
 

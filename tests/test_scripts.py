@@ -82,6 +82,26 @@ def test_the_first_failure_ends_the_run(data_folder):
     assert "pretrain vanilla" not in done.stderr.split("no tab")[1]
 
 
+def test_only_the_recipe_decides_whether_questions_are_mixed_in(data_folder):
+    """Not another option that has a recipe's name for its value."""
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out"}
+    bad = ["--device", "none"]  # refused before training, and after the command was printed
+    for words, mixes in [
+        (["--recipe", "strong", "--tb_expt_name", "course"], True),
+        (["--recipe=quick"], True),
+        (["--tb_expt_name", "strong"], False),
+        (["--recipe", "strong", "--recipe", "course"], False),
+    ]:
+        done = script(ROOT / "run.sh", "vanilla_pretrain", *words, *bad, **options)
+        assert done.returncode == 2 and "--device none" in done.stderr
+        assert ("--finetune_corpus_path" in done.stderr) == mixes, words
+
+
+def test_options_before_test_are_not_dropped(data_folder):
+    done = script(ROOT / "run.sh", "--seed", "5", "test", cwd=data_folder)
+    assert done.returncode == 2 and "put it after" in done.stderr
+
+
 def test_an_unknown_stage_is_refused(data_folder):
     done = script(ROOT / "run.sh", "vanilla_pretrian", cwd=data_folder, OUT_DIR="out")
     assert done.returncode == 2 and "run.sh: no stage vanilla_pretrian" in done.stderr
@@ -130,6 +150,15 @@ def test_a_complete_set_is_zipped(submission):
     names = zipfile.ZipFile(submission / "assignment5.zip").namelist()
     assert {f"src/{path.name}" for path in (ROOT / "src").glob("*.py")} <= set(names)
     assert {"vanilla.model.params", "vanilla.pretrain.test.predictions"} <= set(names)
+
+
+def test_files_of_any_age_are_zipped_and_half_a_zip_is_none(submission):
+    os.utime(submission / "src" / "run.py", (0, 0))  # before the years of zip begin
+    assert collect(submission).returncode == 0
+    (submission / "assignment5.zip.unfinished").mkdir()  # cannot be written
+    done = collect(submission)
+    assert done.returncode == 1 and not (submission / "assignment5.zip").exists()
+    assert done.stderr.startswith("collect_submission.sh: assignment5.zip: cannot be written")
 
 
 def test_predictions_of_another_run_are_refused(submission):
