@@ -11,7 +11,7 @@ import asking
 import run
 import stages
 from attention import VARIANTS, written_out_attention
-from dataset import MASK, encode_questions
+from dataset import MASK, CharCorruptionDataset, encode_questions
 from stages import answer
 
 SIZES = dict(n_layer=2, n_head=2, n_embd=16, block_size=64, device="cpu")
@@ -128,6 +128,16 @@ def test_a_question_is_answered_and_a_name_is_enough(trained, capsys):
     second = capsys.readouterr().out
     assert second.startswith(first.rstrip()) and "layer 2" in second
     assert first.startswith("Where was Ada Fern born?\n") and "there is no fine.calibration.json" in first
+
+
+def test_nothing_that_is_printed_moves_the_terminal(make_model, monkeypatch, folder):
+    text = "Ada \x1b[2J. Born in \x1b[31mOslo\n Where was it? Nobody knows .\n"
+    corpus = CharCorruptionDataset(text, 64)
+    model = make_model(vocab_size=corpus.vocab_size)
+    answers = [("\x1b[31mOslo", 0.5), ("\x1b", 0.1)]
+    monkeypatch.setattr(asking, "runners_up", lambda *arguments: answers)
+    said = asking.reply(model, corpus, "Ada \x1b[2J", "fine", show="attention")
+    assert "\x1b" not in said and "\\x1b[31mOslo" in said and "Where was Ada \\x1b[2J born?" in said
 
 
 def test_questions_are_read_until_an_empty_line_and_mistakes_do_not_end_it(trained, capsys, monkeypatch):

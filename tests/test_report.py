@@ -169,6 +169,8 @@ def test_where_the_answer_stands_and_how_often_it_is_trained_on(folder):
     found = reporting.read_questions("dev.tsv", pairs, Path("wiki.txt"), "train.tsv", [])
     assert found.ends == [len("Bo Lind. Born in <b>Rome"), None, None] and found.known == [True, True, False]
     assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1}
+    Path("other.txt").write_text("Bo Lind. A painter.\u2028Born in <b>Rome\n", encoding="utf-8")  # one document
+    assert reporting.read_questions("dev.tsv", pairs[:1], Path("other.txt"), None, []).ends[0] is not None
     documents = ["Ada Fernandez. Born .", "Ada Fern (1900). Born ."]
     assert reporting.find_document("Ada Fern", documents) == documents[1]
 
@@ -255,6 +257,24 @@ def test_mistakes_are_one_line_and_write_nothing(undrawn, capsys, change, messag
     error = capsys.readouterr().err
     assert message in error and error.startswith("run.py: ") and len(error.splitlines()) == 1
     assert not Path("page.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("json", '{"variant": "vanilla"}', "config is missing"),
+        ("json", '{"variant": "vanilla", "config": [], "vocabulary": ""}', "config is missing or of the wrong kind"),
+        ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "block_size, final_loss or seconds"),
+        ("log.jsonl", '{"step": 1, "loss": null, "lr": "x"}', "a step, loss or lr is no number"),
+        ("log.jsonl", "[1]", "not a training log"),
+    ],
+)
+def test_damaged_records_and_logs_are_one_line(undrawn, capsys, name, content, message):
+    Path(f"v.finetune.params.{name}").write_text(content)
+    arguments = ["--reading_params_path", "v.finetune.params", "--eval_corpus_path", "dev.tsv"]
+    assert run.main(["report", "wiki.txt", *arguments, "--outputs_path", "page.html"]) == 2
+    error = capsys.readouterr().err
+    assert f"v.finetune.params.{name}: not a" in error and message in error and len(error.splitlines()) == 1
 
 
 def test_shares_are_never_rounded_to_certainty():
