@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "mingpt-demo"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5}
+FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5, "knowledge": 4}
 
 # Folders in which machines keep homes, checkouts and interpreters: nothing that a notebook should show.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|media|opt|usr|var|private)/|[A-Za-z]:\\\\?\w")
