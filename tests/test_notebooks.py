@@ -265,6 +265,130 @@ def test_efficient_attention_saved_what_its_text_says_of_the_trained_model():
     assert min(near[-3:]) > 1.5 * max(near[:-3]), "the hardest heads look at what is near"
 
 
+# ------------------------------------------------------------------------------------------------------- knowledge
+
+
+@pytest.fixture(scope="module")
+def knowledge() -> dict:
+    names = """documents taught dev unseen unknown london scratch_dev losses know kinds real_places thresholds effects
+    learned""".split()
+    wanted = {name: name for name in names}
+    for name in ("thresholds", "effects", "learned"):
+        wanted[name] = f"{{' '.join(map(str, key)): value for key, value in {name}.items()}}"
+    return results("knowledge", wanted, steps=8)
+
+
+def name_in(question: str) -> str:
+    return question.removeprefix("Where was ").removesuffix(" born?")
+
+
+def test_dev_is_in_the_text_only_and_the_others_are_in_none(knowledge):
+    text, taught = "\n".join(knowledge["documents"]), {question for question, _ in knowledge["taught"]}
+    assert len(knowledge["documents"]) == 150 and len(taught) == 100 and len(knowledge["dev"]) == 50
+    assert all(name_in(question) in text for question in taught | {question for question, _ in knowledge["dev"]})
+    assert not taught & {question for question, _ in knowledge["dev"]}
+    unseen = {question for question, _ in knowledge["unseen"]}
+    unknown = {question for question, _ in knowledge["unknown"]}
+    assert len(unseen) == len(unknown) == 100 and not unseen & unknown
+    assert not any(name_in(question) in text for question in unseen | unknown)
+
+
+def test_unknown_facts_have_the_places_of_known_ones(knowledge):
+    places = {kind: [place for _, place in knowledge[kind]] for kind in ("taught", "unknown")}
+    assert sorted(places["taught"]) == sorted(places["unknown"]) and places["taught"] != places["unknown"]
+
+
+def test_london_is_right_for_three_people_of_dev(knowledge):
+    assert knowledge["london"] == sum(place == "London" for _, place in knowledge["dev"]) == 3
+
+
+def test_both_models_read_and_both_finetunings_start_where_pretraining_ended(knowledge):
+    assert knowledge["losses"].keys() == {"text only", "questions mixed in"}
+    assert all(0 < loss < 5 for loss in knowledge["losses"].values())
+    curves = knowledge["effects"]
+    assert curves.keys() == {f"{start} {facts}" for start in ("mixed", "text") for facts in ("known", "unknown")}
+    for start in ("mixed", "text"):
+        assert curves[f"{start} known"][0] == curves[f"{start} unknown"][0], "the same model, measured once"
+        for facts in ("known", "unknown"):
+            steps = [point["step"] for point in curves[f"{start} {facts}"]]
+            assert steps == [0, 2, 4, 7], "an epoch of 100 questions in batches of 16"
+    assert all(point["dev"] == sum(point["right"]) for curve in curves.values() for point in curve)
+
+
+def test_an_invented_answer_is_never_right(knowledge):
+    kinds, thresholds = knowledge["kinds"], knowledge["thresholds"]
+    assert len(kinds["right"]) + len(kinds["wrong"]) == 50 and len(kinds["invented"]) == 100
+    for threshold in ("0.0", "0.5", "0.9"):
+        in_text, mixed = (thresholds[f"{who} {threshold}"] for who in ("about people in the text", "half about others"))
+        assert mixed[1] == in_text[1] <= in_text[0] <= mixed[0]
+    assert thresholds["about people in the text 0.0"][0] == 50 and thresholds["half about others 0.0"][0] == 100
+
+
+@pytest.fixture(scope="module")
+def saved_knowledge() -> str:
+    return "".join(map(printed, code_cells(load("knowledge"))))
+
+
+def numbers(pattern: str, text: str) -> tuple[float, ...]:
+    """What the groups of `pattern`, in which a space stands for any number of them, find in `text`."""
+    found = re.search(pattern.replace(" ", r"\s+"), text)
+    assert found, pattern
+    return tuple(map(float, found.groups()))
+
+
+def test_knowledge_saved_that_questions_alone_teach_nothing_about_others(saved_knowledge):
+    (london,) = numbers(r"London for everyone: (\d+) of 50", saved_knowledge)
+    of_dev, of_taught = numbers(r"the questions only: (\d+) of 50 dev questions right, (\d+) of 100", saved_knowledge)
+    assert of_dev <= london == 3 and of_taught >= 95
+
+
+def test_knowledge_saved_that_storing_is_not_knowing(saved_knowledge):
+    (text_loss,) = numbers(r"text only: loss on the text ([\d.]+)", saved_knowledge)
+    (mixed_loss,) = numbers(r"questions mixed in: loss on the text ([\d.]+)", saved_knowledge)
+    assert abs(text_loss - mixed_loss) < 0.05 * mixed_loss
+    know = {
+        name: numbers(rf"{name}: (\d+) of 50 dev, (\d+) of 100 taught", saved_knowledge)
+        for name in ("text only", "finetuned at the recipe's rate", "finetuned at a higher rate", "questions mixed in")
+    }
+    text, recipe, higher, mixed = know.values()
+    assert text == (0, 0) and mixed[0] >= 22 and mixed[1] == 100
+    assert 0 < recipe[0] <= higher[0] - 8 and recipe[1] < 60 and higher[1] >= 95
+    assert abs(higher[0] - mixed[0]) < 10, "less than one seed can tell apart"
+
+
+def test_knowledge_saved_that_inventions_look_like_answers_and_are_as_sure_as_errors(saved_knowledge):
+    medians = {}
+    for kind in ("right", "wrong", "invented"):
+        pattern = rf"{kind} \d+ answers; quarter, half, three quarters below \d+% (\d+)% \d+%; a place of train: (\d+)%"
+        medians[kind], real = numbers(pattern, saved_knowledge)
+        assert real >= 90, "a real place, and one of the answers it was taught"
+    assert medians["right"] > max(medians["wrong"], medians["invented"])
+    from_wrong, from_invented, between = (
+        numbers(rf"  {pair} ([\d.]+)", saved_knowledge)[0]
+        for pair in ("right from wrong", "right from invented", "wrong from invented")
+    )
+    assert 0.6 < min(from_wrong, from_invented) <= max(from_wrong, from_invented) < 0.9 and 0.35 < between < 0.65
+
+
+def test_knowledge_saved_what_a_threshold_buys(saved_knowledge):
+    table = re.findall(r"(text|others) +from +(\d+)%: +(\d+) of +(\d+) answered, +(\d+) right", saved_knowledge)
+    shares = {(who, threshold): int(good) / int(answered) for who, threshold, answered, _, good in table}
+    covered = {(who, threshold): int(answered) / int(total) for who, threshold, answered, total, _ in table}
+    assert len(table) == 6
+    for who in ("text", "others"):
+        assert shares[who, "50"] > shares[who, "0"] and covered[who, "90"] < 0.4
+    assert shares["others", "50"] < shares["text", "50"] < 0.9
+
+
+def test_knowledge_saved_that_unknown_facts_cost_known_ones(saved_knowledge):
+    row = r"(\d+) (\d+) (\d*) ?([\d.]+) ([\d.]+) (\d+)\n".replace(r"(\d*) ?", r"(\d+) ")
+    after = {
+        (start, facts): numbers(rf"{start}, {facts}: {row}", saved_knowledge)
+        for start in ("mixed", "text")
+        for facts in ("known", "unknown")
+    }
+
+
 # -------------------------------------------------------------------------------------- all of them, as committed
 
 
@@ -297,7 +421,7 @@ def test_saved_outputs_are_clean_and_small(name):
     assert max(printed(cell).count("\n") for cell in code_cells(notebook)) < 60
 
 
-@pytest.mark.parametrize("name", ["attention_exploration", "efficient_attention"])
+@pytest.mark.parametrize("name", ["attention_exploration", "efficient_attention", "knowledge"])
 def test_every_figure_is_followed_by_what_to_see(name):
     cells = load(name).cells
     for i, cell in enumerate(cells):
