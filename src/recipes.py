@@ -69,7 +69,6 @@ RECIPES = {
         scratch=Stage(max_epochs=75, batch_size=256, learning_rate=6e-4),
         max_kept_share=126 / 128,
         min_kept_share=0.5,
-        recall_share=0.5,
         question_share=1 / 4,
         optimizer="muon",
         min_lr_share=0.0,
