@@ -125,7 +125,7 @@ class CausalSelfAttention(nn.Module):
 
         y = [head_1 ... head_nh] W_proj,   head_i = softmax(Q_i K_i' / sqrt(hs) + causal mask) V_i
 
-    x (B, T, C) -> (B, T, C). Time O(T^2 C); memory O(T C) in the fused kernel, O(T^2) where weights are written out.
+    x (B, T, C) -> (B, T, C). Time O(T^2 C); memory O(T C) in the fused kernel, O(nh T^2) where weights are written out.
     Source: arXiv 1706.03762, sections 3.2.1 and 3.2.2.
     """
 
@@ -264,8 +264,8 @@ class SynthesizerAttention(nn.Module):
         head_i = softmax(ReLU(X A_i + b1_i) B + b2 + causal mask) V_i
 
     A_i are the columns of `w1` for head i, B is `w2` (hs, block_size), shared by the heads; a shorter sequence uses the
-    leading columns. Cannot copy from a token because of what it is, only because of where it is. Time and memory
-    O(T^2 C / hs) and O(T^2): the weights are written out. Source: Tay et al. (arXiv 2005.00743), section 3.1.
+    leading columns. Cannot copy from a token because of what it is, only because of where it is. Time O(T^2 C), memory
+    O(nh T^2): the weights of all heads are written out. Source: Tay et al. (arXiv 2005.00743), section 3.1.
     """
 
     position, options, bottleneck, cacheable, any_length = "learned", {}, False, True, False

@@ -1,4 +1,4 @@
-"""Attention whose cost grows more slowly than the square of the length: Linformer, BigBird, Performer.
+"""Cheaper attention: BigBird and Performer, linear in the length, and Linformer, a constant factor below vanilla.
 
 All three are causal versions of mechanisms that were published for encoders. They inherit projections and heads
 from vanilla attention and replace the step in which queries meet keys, `_attend(q, k, v)`.

@@ -19,6 +19,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -47,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="function", required=True, metavar=listed)
     for function in (pretrain, finetune, evaluate, ask):
         name, training = function.__name__, function in (pretrain, finetune)
-        about = {"help": function.__doc__.split("\n")[0], "description": function.__doc__}
+        about = describe(function)
         command = commands.add_parser(name, allow_abbrev=False, **about)
         add = command.add_argument
         add("variant", choices=list(VARIANTS), help="the attention mechanism: %(choices)s", metavar="VARIANT")
@@ -57,8 +58,8 @@ def make_parser() -> argparse.ArgumentParser:
             add("--finetune_corpus_path", required=function is finetune, help="rows question<TAB>place")
             for stage in ("pretrain", "finetune"):  # both are accepted by both, as in the course
                 add(f"--{stage}_lr", type=float, help=f"peak learning rate of {stage}")
-            add("--max_epochs", type=int)
-            add("--batch_size", type=int)
+            add("--max_epochs", type=int, help="passes over the rows trained on; by default the recipe's")
+            add("--batch_size", type=int, help="rows a step, questions mixed in not counted; by default the recipe's")
             add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
             add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
             add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the blocks; auto: if it pays")
@@ -82,10 +83,12 @@ def make_parser() -> argparse.ArgumentParser:
         recipe_default = "course" if function is pretrain else None
         add("--recipe", choices=list(RECIPES), default=recipe_default, help="sizes and hyperparameters: %(choices)s")
         add("--device", help="cuda, mps or cpu; by default the first of these that is there")
-        for size in SIZES:
-            add(f"--{size}", type=int)
+        for size, about in SIZES.items():
+            add(f"--{size}", type=int, help=f"{about}; by default the recipe's")
         for name, option in variant_options().items():
-            add(f"--{name}", type=type(option.default), choices=option.choices, help=option.help)
+            owners = ", ".join(variant for variant, cls in VARIANTS.items() if name in cls.options)
+            about = f"{owners}: {option.help} ({option.default})"
+            add(f"--{name}", type=type(option.default), choices=option.choices, help=about)
     _add_report(commands)
     about = "print what is known about parameters, and the command that makes them again"
     add = commands.add_parser("show", allow_abbrev=False, help=about, description=about).add_argument
@@ -93,9 +96,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def describe(function: Callable) -> dict[str, str]:
+    """What --help says of a command: its docstring's first paragraph, without what it returns to programs."""
+    first = " ".join(function.__doc__.split("\n\n")[0].split(" Returns ")[0].split())
+    return {"help": function.__doc__.split("\n")[0], "description": first}
+
+
 def _add_report(commands: argparse._SubParsersAction) -> None:
-    about = {"help": report.__doc__.split("\n")[0], "description": report.__doc__}
-    add = commands.add_parser("report", allow_abbrev=False, **about).add_argument
+    add = commands.add_parser("report", allow_abbrev=False, **describe(report)).add_argument
     add("pretrain_corpus_path", metavar="CORPUS", help="the corpus that the parameters were pretrained on: wiki.txt")
     add("--reading_params_path", nargs="+", default=[], dest="params_paths", metavar="P", help="parameters of the runs")
     add("--predictions_path", nargs="+", default=[], dest="predictions_paths", metavar="F",

@@ -21,7 +21,12 @@ from recipes import RECIPES, Recipe, find_recipe
 if TYPE_CHECKING:
     from parallel import Processes
 
-SIZES = ("n_layer", "n_head", "n_embd", "block_size")
+SIZES = {
+    "n_layer": "blocks",
+    "n_head": "attention heads of a block",
+    "n_embd": "channels of the residual stream",
+    "block_size": "tokens of the longest sequence",
+}
 
 
 @contextmanager
