@@ -89,6 +89,9 @@ def test_play_char_saved_all_its_samples():
     for temperature in ("0.5", "0.8", "1.1"):
         assert f"temperature {temperature}" in printed(cells[-1])
     assert "held-out" in "".join(map(printed, cells))
+    prose = "".join(cell.source for cell in load("play_char").cells if cell.cell_type == "markdown")
+    quoted = re.findall(r'"(Born in [^"]*?),?"', prose)
+    assert len(quoted) == 2 and all(sample in printed(cells[-1]) for sample in quoted)
 
 
 # ------------------------------------------------------------------------------------------- attention_exploration
