@@ -182,18 +182,17 @@ def trust(confidence: float, params_path: str | Path) -> str:
         total, right, low, high = (found[key] for key in ("total", "right", "low", "high"))
         unseen = record.get("unseen_share_of_bin")
         unseen = None if unseen is None else float(unseen[int(bin_of(confidence, len(bins)))])
-        interval = wilson(right, total)
-    except (ValueError, KeyError, TypeError, IndexError):
+        interval, span, share = wilson(right, total), f"{low:.0%} to {high:.0%}", right / max(1, total)
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return f"{unknown}{path} is damaged (run.py report writes it anew)."
     if not known:
         return f"{unknown}{path} is about other parameters (run.py report writes it anew)."
-    span = f"{low:.0%} to {high:.0%}"
     if total < 5:
         return f"{unknown}only {total} answers to {questions} had a confidence of {span}."
     word = "is usually right" if interval[0] > 0.5 else "is usually wrong" if interval[1] < 0.5 else "may be either"
     sentence = (
         f"At {span} it {word}: {right} of the {total} answers to {questions} with such a confidence were right "
-        f"({right / total:.0%}; 95% interval {interval[0]:.0%} to {interval[1]:.0%})."
+        f"({share:.0%}; 95% interval {interval[0]:.0%} to {interval[1]:.0%})."
     )
     if unseen is not None:
         sentence += (

@@ -105,7 +105,8 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
     sha256 = write_tensors(path, {name: value.cpu() for name, value in model.state_dict().items()})
     record = record | {"sha256": sha256}
     with atomic_write(f"{path}.json") as file:
-        file.write(json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # a file's name may be no text: JSON's escapes do
     return record
 
 
@@ -131,7 +132,8 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
             warnings.simplefilter("ignore")  # a strange file is refused in one sentence, or it is fine
             _check_archive(path)
             # Mapped, a tensor cannot reach beyond the file, whatever it says of its size.
-            return _owned(torch.load(str(path), map_location="cpu", weights_only=True, mmap=True))
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+            return _Owned(os.path.getsize(path)).copy(content)
     except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: sent before its start
             raise
@@ -163,17 +165,26 @@ def _check_archive(path: str | Path) -> None:
                 raise _Refused(f"it names {argument!r}, which no file of tensors needs")
 
 
-def _owned(value: Any) -> Any:
-    """`value` with its tensors copied out of the file."""
-    if isinstance(value, dict):
-        return {name: _owned(part) for name, part in value.items()}
-    if not isinstance(value, Tensor):
-        return value
-    if value.layout != torch.strided or value.device.type != "cpu":
-        raise _Refused(f"a tensor is {value.layout} on {value.device}")
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():  # one number, repeated
-        raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more than there is")
-    return value.detach().clone()
+class _Owned:
+    """Copies tensors out of a file of `size` bytes, which may refer to one thing many times."""
+
+    def __init__(self, size: int):
+        self.left, self.seen = size, set()
+
+    def copy(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            if id(value) in self.seen:
+                raise _Refused("a dictionary occurs in it more than once")
+            self.seen.add(id(value))
+            return {name: self.copy(part) for name, part in value.items()}
+        if not isinstance(value, Tensor):
+            return value
+        if value.layout != torch.strided or value.device.type != "cpu":
+            raise _Refused(f"a tensor is {value.layout} on {value.device}")
+        self.left -= value.numel() * value.element_size()
+        if self.left < 0:  # one number repeated, or one tensor
+            raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more than there is")
+        return value.detach().clone()
 
 
 def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -14,9 +14,10 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         # The compiler has a generator of its own, and GPUs draw on all cores.
-        if not self.training or self.p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
+        dropped = round(self.p * 2**16)  # of 2**16 values
+        if not self.training or dropped in (0, 2**16) or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         n = x.numel()
         integers = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
-        kept = integers.view(torch.int16)[:n] >= round(self.p * 2**16) - 2**15
-        return x * (kept * (1 / (1 - self.p))).to(x.dtype).view(x.shape)
+        kept = integers.view(torch.int16)[:n] >= dropped - 2**15
+        return x * (kept * torch.tensor(2**16 / (2**16 - dropped), dtype=x.dtype)).view(x.shape)

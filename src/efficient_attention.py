@@ -87,6 +87,8 @@ def bigbird_pattern(n: int, window: int, n_global: int, n_random: int, seed: int
     """
     generator = torch.Generator().manual_seed(seed)
     width = min(n, window + n_global + n_random)
+    if n > 2**13 or n * width > 2**20:
+        raise ValueError(f"a pattern of {n:,} blocks, {width:,} for each, is too large: raise sparse_block")
     indices, counts = torch.zeros(n, width, dtype=torch.long), torch.zeros(n, width, dtype=torch.bool)
     for i in range(n):
         seen = sorted({*range(min(n_global, i + 1)), *range(max(0, i - window + 1), i + 1)})

@@ -49,6 +49,8 @@ class GPTConfig:
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
                 raise ValueError(f"{name} is {value!r}: it must be a number from 0 to less than 1")
+        if type(self.ignore_index) is not int or abs(self.ignore_index) >= 2**31:
+            raise ValueError(f"ignore_index is {self.ignore_index!r}: it must be a token id, or negative for none")
         known = VARIANTS[self.variant].options
         if not isinstance(self.options, dict):
             raise ValueError(f"options is {self.options!r}: it must be a dict")
@@ -81,6 +83,8 @@ def check_sizes(config: GPTConfig, state_dict: dict[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
     same = len(layers) + bottleneck == config.n_layer
     same &= shapes.get("tok_emb.weight") == (config.vocab_size, config.n_embd)
+    widths = (4 * config.n_embd, config.n_embd)
+    same = same and all(shapes.get(f"blocks.{i}.mlp.0.weight") == widths for i in range(len(layers)))
     if variant.position == "learned":
         same &= shapes.get("pos_emb") == (1, config.block_size, config.n_embd)
     for name, option in variant.options.items():
@@ -331,9 +335,11 @@ class GPT(nn.Module):
 
     def _read_shared_prefix(self, idx: Tensor, lengths: Tensor, caches: list[KVCache]) -> int:
         """Fill the caches with what all prompts (B, P) begin with, read once for all; returns how many tokens."""
+        if len(idx) <= 1:
+            return 0
         same = (idx == idx[0]).all(dim=0).long().cumprod(dim=0).sum()
         shared = torch.minimum(same, lengths.min() - 1).item()  # the last token of every prompt is still to be read
-        if len(idx) == 1 or shared == 0:
+        if shared == 0:
             return 0
         self(idx[:1, :shared], positions=torch.arange(shared, device=idx.device)[None], caches=caches)
         for cache in caches:

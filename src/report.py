@@ -29,6 +29,7 @@ from calibration import (
     unavoidable_error,
 )
 from checkpoint import atomic_write, check_writable, file_sha256
+from recipes import find_recipe
 
 TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
 
@@ -123,7 +124,9 @@ def report(
         raise ValueError(f"{outputs_path}: the page is a file of HTML: give it a name that ends in .html")
     check_writable(page_path)
     corpus_path = data.find_file(pretrain_corpus_path)
-    runs = [read_run(path) for path in params_paths]
+    runs = [read_run(path) for path in dict.fromkeys(params_paths)]
+    for run in runs:
+        check_writable(calibration_path(run.path))
     pairs = data.read_places(data.find_file(eval_corpus_path))
     if pairs[0][1] is None:
         raise ValueError(f"{eval_corpus_path}: has no answers, so nothing can be right or wrong: name the dev rows")
@@ -174,6 +177,11 @@ def name_of(question: str) -> str:
     return question.removeprefix("Where was ").removesuffix(" born?")
 
 
+def longest_read(record: dict[str, Any]) -> int:
+    """Characters of a document that pretraining has read at most, by a record's recipe."""
+    return int(record["config"]["block_size"] * find_recipe(record.get("recipe", "course")).max_kept_share)
+
+
 def find_document(name: str, documents: list[str]) -> str | None:
     """The document that begins with the name; "Ada Fern" does not begin "Ada Fernandez. Born in"."""
     return next((d for d in documents if d.startswith(name) and not d[len(name) : len(name) + 1].isalnum()), None)
@@ -192,12 +200,11 @@ def read_questions(path, pairs, corpus_path: Path, finetune_corpus_path, runs: l
         known = [of[name] is not None for name in names]
         found = [(of[name] or "").find(place) for name, place in zip(names, places, strict=True)]
         ends = [None if at < 0 else at + len(place) for at, place in zip(found, places, strict=True)]
-    block_size = max((run.record["config"]["block_size"] for run in runs), default=128)
+    reach = max((longest_read(run.record) for run in runs), default=int(128 * data.MAX_TRUNCATED_SHARE))
     train = rows = None
     if finetune_corpus_path is not None:
         rows = [place for _, place in data.read_places(data.find_file(finetune_corpus_path))]
         train = Counter(rows)
-    reach = int(block_size * data.MAX_TRUNCATED_SHARE)
     return Questions(data.find_file(path), names, asked, places, ends, known, reach, train, len(rows or ()))
 
 
@@ -291,10 +298,12 @@ def name_apart(runs: list[Run]) -> None:
             kind = "with" if run.record.get("pretrained") else "without"
             pretrain = run.record["command"] == "pretrain"
             run.label = run.record["variant"] + ("" if pretrain else f", {kind} pretraining")
-    counts = Counter((run.label, run.said is None) for run in runs)
-    for run in runs:
-        if counts[run.label, run.said is None] > 1:
-            run.label += f" ({run.path.name.removesuffix('.params')})"
+    plain = [run.label for run in runs]
+    for name in (lambda run: run.path.name.removesuffix(".params"), lambda run: str(run.path)):
+        counts = Counter((run.label, run.said is None) for run in runs)
+        for run, label in zip(runs, plain, strict=True):
+            if counts[run.label, run.said is None] > 1:
+                run.label = f"{label} ({name(run)})"
 
 
 def write_calibration(run: Run, questions: Questions) -> None:

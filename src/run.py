@@ -132,7 +132,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         result = function(**arguments)
         if function is show:
-            print(result, flush=True)
+            print(result)
+        if function is evaluate and result["total"]:
+            share = result["correct"] / result["total"]
+            print(f"Correct: {result['correct']} out of {result['total']}: {share:.1%}")
+        elif function is evaluate:
+            print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read this, as `head` does, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 128 + 13  # SIGPIPE
@@ -149,12 +155,6 @@ def main(argv: list[str] | None = None) -> int:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
         return fail("this does not fit into memory: lower --batch_size or the sizes of the model")
-    if function is evaluate:
-        if result["total"]:
-            share = result["correct"] / result["total"]
-            print(f"Correct: {result['correct']} out of {result['total']}: {share:.1%}")
-        else:
-            print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     return 0
 
 

@@ -71,9 +71,14 @@ def seed_everything(seed: int) -> None:
 def refuse_overwriting(outputs: Iterable[str], *inputs: str | Path | None) -> None:
     """ValueError if one of the files to write is one of those to read or the record (`.json`) beside one."""
     read = [Path(f"{data.find_file(path)}{ending}") for path in inputs if path is not None for ending in ("", ".json")]
-    for output in outputs:
-        if Path(output).resolve() in {path.resolve() for path in read}:
+    for output in map(Path, outputs):
+        # samefile knows disks on which case makes no difference, and a second name of one file.
+        if any(output.resolve() == path.resolve() or _are_one_file(output, path) for path in read):
             raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+
+
+def _are_one_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -> None:
@@ -207,6 +212,8 @@ def build(
         try:
             config = GPTConfig(**record["config"])
             check_sizes(config, state_dict)
+            if config.vocab_size != len(record["vocabulary"]):
+                raise ValueError("the vocabulary has another size")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{params_path}.json: its config is not one of this code: {error}") from None
         trained = asdict(config) | config.options

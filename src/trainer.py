@@ -237,6 +237,10 @@ class Trainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`. LookupError, TypeError, ValueError or RuntimeError if it is not of such a trainer."""
+        numbers = {"step": int, "tokens": int, "loss_steps": int, "slots": int, "seconds": float, "loss_sum": float}
+        for name, kind in (numbers | {"skipped": float, "line": dict}).items():
+            if type(state[name]) is not kind or (kind is float and math.isnan(state[name])):
+                raise TypeError(f"{name} is no {kind.__name__}")
         if not 0 <= state["step"] <= self.last_step:
             raise ValueError(f"step {state['step']} of {self.last_step}")
         self.model.load_state_dict(state["model"])
@@ -280,6 +284,7 @@ class Trainer:
             loss = self._loss(x, y, computed)
             loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
+        grad_norm = grad_norm if self.processes is None else self.processes.whole(grad_norm)
         loss = loss.detach()
         if self.config.skip_nonfinite:
             # As a gradient scaler tells it: the optimizer leaves everything as it is, and nobody waits for the answer.
@@ -288,7 +293,7 @@ class Trainer:
             self.skipped += bad
             loss, grad_norm = loss.masked_fill(bad, 0.0), grad_norm.masked_fill(bad, 0.0)
         self.optimizer.step()
-        return loss, grad_norm if self.processes is None else self.processes.whole(grad_norm)
+        return loss, grad_norm
 
     def _backward_by_length(self, x: Tensor, y: Tensor) -> Tensor:
         """Add up the gradients of a few rows at a time, the short ones first; returns the loss of the batch."""

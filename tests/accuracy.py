@@ -52,7 +52,7 @@ def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
     corpus, train, test = args.data / "wiki.txt", args.data / "birth_places_train.tsv", args.data / "birth_dev.tsv"
     path = args.out / f"{variant}.{seed}"
     if args.holdout:
-        rows = dataset.read_text(train).splitlines(keepends=True)
+        rows = [f"{row}\n" for row in dataset.read_text(train).split("\n") if row.strip()]
         train, test = Path(f"{path}.train.tsv"), Path(f"{path}.held-out.tsv")
         end = len(rows) - args.fold * args.holdout
         begin = end - args.holdout

@@ -16,7 +16,6 @@ measured in a process each. Columns of the output, a line for each size:
 
 import argparse
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -46,6 +45,8 @@ def write_corpus(path: Path, size: int) -> None:
 def peak_memory() -> float:
     """The most memory that this process has had resident, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
+    import resource  # Windows has none
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 

@@ -161,10 +161,22 @@ def test_trust_says_how_often_such_a_confidence_was_right(folder):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("{", "is damaged"), ('{"sha256": "x", "bins": []}', "is damaged"), ("other", "is about other parameters")],
+    [
+        ("{", "is damaged"),
+        ('{"sha256": "x", "bins": []}', "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        (("low", "a"), "is damaged"),
+        (("high", None), "is damaged"),
+        (("total", 10**400), "is damaged"),
+        ("other", "is about other parameters"),
+    ],
 )
 def test_trust_does_not_guess(folder, content, message):
     (folder / "fine").write_bytes(b"parameters")
+    if isinstance(content, tuple):
+        damaged = json.loads(record([(0, 0.5, 9, 9), (0.5, 1, 9, 9)]))
+        damaged["bins"][1] |= [content]
+        content = json.dumps(damaged)
     if content == "other":
         content = record([(0, 0.5, 9, 9), (0.5, 1, 9, 9)]).replace(asking.file_sha256("fine"), "0")
     asking.calibration_path("fine").write_text(content)

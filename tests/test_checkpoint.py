@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 
 import pytest
 import torch
@@ -70,6 +71,25 @@ def test_truncated_parameters_are_refused(tmp_path, make_model):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="p: not a parameter file"):
         read_parameters(path)
+
+
+def test_what_occurs_many_times_in_a_small_file_takes_no_memory(tmp_path):
+    twice = {}
+    for _ in range(60):  # 2**60 ways lead to the innermost
+        twice = {"a": twice, "b": twice}
+    torch.save(twice, tmp_path / "p")
+    with pytest.raises(ValueError, match="a dictionary occurs in it more than once"):
+        read_parameters(tmp_path / "p")
+    one = torch.ones(10_000)
+    torch.save({str(i): one for i in range(100)}, tmp_path / "p")
+    with pytest.raises(ValueError, match="claims more than there is"):
+        read_parameters(tmp_path / "p")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_the_record_names_files_whose_names_are_no_text(tmp_path, make_model):
+    save_parameters(tmp_path / "p", make_model(), {"corpus": "w\udce9.txt"})
+    assert read_parameters(tmp_path / "p")[1]["corpus"] == "w\udce9.txt"
 
 
 def test_nothing_in_a_parameter_file_is_run(tmp_path):

@@ -13,7 +13,8 @@ def test_each_number_is_dropped_with_probability_p_and_the_mean_stays(p):
     y = Dropout(p)(torch.ones(n))
     kept = y != 0
     assert abs(kept.sum() - (1 - p) * n) < 5 * (p * (1 - p) * n) ** 0.5
-    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 1 / (1 - p)))
+    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 1 / (1 - round(p * 2**16) / 2**16)))
+    assert 1 / (1 - round(p * 2**16) / 2**16) == pytest.approx(1 / (1 - p), rel=1e-4)
     for lag in (1, 2, 3, 4, 64):  # neighbours, of one integer or not, know nothing of each other
         both = (kept[lag:] & kept[:-lag]).double().mean().item()
         error = ((1 - p) ** 2 * (1 - (1 - p) ** 2) / n) ** 0.5
@@ -55,3 +56,10 @@ def test_attention_drops_weights(masked):
     n, dropped = (weights > 0).sum().item(), ((weights > 0) & (y == 0)).sum().item()
     assert abs(dropped - n / 4) < 5 * (n * 3 / 16) ** 0.5
     torch.testing.assert_close(y[y != 0], (weights / 0.75)[y != 0])
+
+
+def test_probabilities_too_near_to_0_or_1_are_left_to_torch():
+    x = torch.ones(1000, dtype=torch.float64)
+    assert not Dropout(1 - 1e-6)(x).any()
+    assert torch.equal(Dropout(1e-6)(x), x / (1 - 1e-6)), "one number in a million is dropped"
+    assert Dropout(0.25)(x).max() == torch.tensor(4 / 3, dtype=torch.float64), "in the precision of x"

@@ -199,6 +199,12 @@ def test_options_that_cannot_be_built_are_refused(variant, options, message):
         loud(variant, **options)
 
 
+def test_a_pattern_that_would_take_minutes_is_refused():
+    for n, window in ((2**13 + 1, 1), (2**12, 2**12)):
+        with pytest.raises(ValueError, match="is too large: raise sparse_block"):
+            bigbird_pattern(n, window, 1, 1, seed=0)
+
+
 def test_performer_survives_keys_too_long_for_its_features():
     """All features of such keys underflow: the sums that a query divides by were zero, and gradients not a number."""
     q, k, v = (torch.randn(2, 2, 8, 16, requires_grad=True) for _ in range(3))

@@ -271,6 +271,19 @@ def test_sizes_that_are_not_those_of_the_parameters_are_noticed_before_there_is_
     for other in others:
         with pytest.raises(ValueError, match="other sizes"):
             check_sizes(replace(config, **other), parameters)
+    hollow = {name: value for name, value in parameters.items() if ".mlp." not in name}  # blocks in name only
+    with pytest.raises(ValueError, match="other sizes"):
+        check_sizes(config, hollow)
+
+
+@pytest.mark.parametrize("value", ["x", None, 10**30])
+def test_an_ignored_id_is_a_number(value):
+    with pytest.raises(ValueError, match="ignore_index is"):
+        GPTConfig(**SMALL, ignore_index=value)
+
+
+def test_no_prompts_have_no_answers():
+    assert GPT(GPTConfig(**SMALL)).generate(tokens(0, 3), torch.zeros(0, dtype=torch.long), 4).shape == (0, 4)
 
 
 def test_vanilla_attention_equals_the_written_out_path():

@@ -218,6 +218,21 @@ def test_runs_of_the_same_kind_are_told_apart(undrawn):
 # ------------------------------------------------------------------------------------------------ beside the page
 
 
+def test_runs_of_one_file_name_are_told_apart_by_their_folders(undrawn):
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        for ending in ("", ".json", ".log.jsonl"):
+            shutil.copy(f"v.finetune.params{ending}", folder)
+    _, found = write(params_paths=["x/v.finetune.params", "y/v.finetune.params", "y/v.finetune.params"])
+    labels = [run.label for run in found["runs"] if run.record]
+    assert labels == [f"vanilla, with pretraining ({Path(f, 'v.finetune.params')})" for f in "xy"]
+
+
+def test_how_much_pretraining_reads_is_up_to_its_recipe():
+    for recipe, reach in (("course", 112), ("strong", 126)):
+        assert reporting.longest_read({"config": {"block_size": 128}, "recipe": recipe}) == reach
+
+
 def test_ask_knows_what_the_report_found(undrawn):
     _, found = write()
     best = next(r for r in found["runs"] if r.path.name == "v.finetune.params")

@@ -247,6 +247,9 @@ def test_a_state_of_another_model_is_refused(make_model):
     trainer = Trainer(Line(), BatchSquares(8), None, TrainerConfig(batch_size=4))
     with pytest.raises(ValueError, match="step 999"):
         trainer.load_state(trainer.state() | {"step": 999})
+    for name, value in [("step", 1.5), ("seconds", "x"), ("loss_steps", None), ("line", 3), ("loss_sum", math.nan)]:
+        with pytest.raises(TypeError, match=f"{name} is no "):
+            trainer.load_state(trainer.state() | {name: value})
     with pytest.raises(RuntimeError, match="[Mm]issing"):
         trainer.load_state(trainer.state() | {"model": {}})
 
