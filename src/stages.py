@@ -263,6 +263,7 @@ def _train(
         "config": asdict(model.config),
         "vocabulary": vocabulary_of(corpus),
         "trainer": asdict(config),
+        "processes": 1 if processes is None else processes.count,
         "device_type": where.type,
         "device": device,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},

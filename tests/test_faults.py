@@ -26,6 +26,7 @@ import unfinished
 from checkpoint import atomic_write, read_parameters, read_tensors, save_parameters
 from corpus_file import open_documents
 from dataset import CharCorruptionDataset, NameDataset, parse_places, read_corpus, read_places
+from record import command_line
 
 EXAMPLES = int(os.environ.get("FUZZ", "400"))  # inputs of each property
 EVERY = 1 if "FUZZ" in os.environ else 7  # of the places where a write can fail
@@ -405,6 +406,12 @@ def test_a_record_that_claims_a_huge_model_is_refused(corpus_folder, claim, caps
 def test_a_row_of_a_million_columns_is_refused():
     with pytest.raises(ValueError, match="row 2: 1000000 tabs where one is expected"):
         parse_places("a?\tb\n" + "\t" * 10**6 + "x")
+
+
+def test_what_several_processes_made_is_repeated_by_as_many():
+    arguments = {"variant": "vanilla", "pretrain_corpus_path": "wiki.txt", "shard": True}
+    record = {"command": "pretrain", "processes": 2, "arguments": arguments}
+    assert command_line(record) == "torchrun --nproc_per_node=2 src/run.py pretrain vanilla wiki.txt --shard"
 
 
 def test_show_says_what_parameters_are_and_how_to_make_them_again(corpus_folder, capsys):
