@@ -181,8 +181,9 @@ class _Owned:
             return value
         if value.layout != torch.strided or value.device.type != "cpu":
             raise _Refused(f"a tensor is {value.layout} on {value.device}")
-        self.left -= value.numel() * value.element_size()
-        if self.left < 0:  # one number repeated, or one tensor
+        size = value.numel() * value.element_size()
+        self.left -= size
+        if self.left < 0 or size > value.untyped_storage().nbytes():  # one tensor repeated, or one number
             raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more than there is")
         return value.detach().clone()
 
