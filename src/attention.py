@@ -22,6 +22,8 @@ from packing import Packing
 
 VARIANTS: dict[str, type[nn.Module]] = {}
 
+GRADIENT_SCALE = 2.0**14  # brings gradients of a mean over thousands of targets to where float16 has its digits
+
 
 @dataclass(frozen=True)
 class Option:
@@ -107,6 +109,36 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None)
 
 
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, drop: nn.Dropout) -> Tensor:
+    """`dot_product_attention` within each row of a packed batch, all (1, nh, N, hs), without laying the rows out.
+
+    Only for dtypes in `packing.kernels` and heads of a multiple of 8 channels. The kernel, FlashAttention, is that of
+    torch's nested tensors. float32 is rounded to float16 for it, which has the digits of TF32 but not its range.
+    """
+    dtype, bounds, longest = q.dtype, packing.bounds, packing.slot.size(1)
+    inputs = [x[0].transpose(0, 1) for x in (q, k, v)]  # (N, nh, hs) each
+    if dtype == torch.float32:
+        inputs = [_ScaleGradient.apply(x, 1 / GRADIENT_SCALE).half() for x in inputs]
+    p = drop.p if drop.training else 0.0
+    y = torch.ops.aten._flash_attention_forward(*inputs, bounds, bounds, longest, longest, p, True, False)[0]
+    if dtype == torch.float32:
+        y = _ScaleGradient.apply(y.float(), GRADIENT_SCALE)
+    return y.transpose(0, 1)[None]
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """x, whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.scale, None
+
+
 def split_heads(x: Tensor, n_head: int, packing: Packing | None = None) -> Tensor:
     """(B, T, C), or (N, C) with its packing, -> (B, nh, T, hs)."""
     x = x if packing is None else packing.unpack(x)
@@ -159,6 +191,11 @@ class CausalSelfAttention(nn.Module):
         linears = self.query, self.key, self.value
         weight, bias = (torch.cat([getattr(linear, name) for linear in linears]) for name in ("weight", "bias"))
         qkv = F.linear(x, weight, bias)  # (B, T, 3 C): one large product is faster than three
+        if packing is not None and self._attends_packed(packing, qkv.dtype):
+            q, k, v = split_heads(qkv[None], 3 * self.n_head).chunk(3, dim=1)  # (1, nh, N, hs) each
+            q, k = self._turn(q, packing.place[None]), self._turn(k, packing.place[None])
+            y = join_heads(packed_attention(q, k, v, packing, self.attn_drop))[0]  # (N, C)
+            return self.resid_drop(self.proj(y))
         q, k, v = split_heads(qkv, 3 * self.n_head, packing).chunk(3, dim=1)  # (B, nh, T, hs) each
         q, k = self._turn(q, positions), self._turn(k, positions)
         mask = None
@@ -166,6 +203,11 @@ class CausalSelfAttention(nn.Module):
             k, v, mask = cache.update(k, v, positions)  # (B, nh, S, hs), (B, 1, T, S)
         y = join_heads(self._attend(q, k, v, mask), packing)  # (B, T, C)
         return self.resid_drop(self.proj(y))
+
+    def _attends_packed(self, packing: Packing, dtype: torch.dtype) -> bool:
+        """Rows are laid out for a class whose queries meet keys in a way of its own, and where there is no kernel."""
+        own_way = type(self)._attend is not CausalSelfAttention._attend
+        return not own_way and dtype in packing.kernels and self.proj.in_features // self.n_head % 8 == 0
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """What queries (B, nh, T, hs) read from keys and values (B, nh, S, hs), as (B, nh, T, hs).

@@ -237,12 +237,11 @@ class GPT(nn.Module):
         last target are computed, in so many slots: the same loss for less work, and logits (computed, V) of the slots.
         Raises ValueError if T exceeds block_size and the variant cannot do that.
         """
-        x, packing = self._embed(idx, positions), None  # (B, T, C)
+        packing = None
         if computed is not None and not self.variant.bottleneck:  # there is no padding among latents
             packing = Packing.of(lengths(targets, self.config.ignore_index), idx.size(1), computed)
-            x = packing.pack(x)  # (N, C)
             targets = packing.pack(targets).masked_fill(~packing.is_filled, self.config.ignore_index)  # (N,)
-        x = self.drop(x)
+        x = self._embed(idx, positions, packing)  # (B, T, C), or (N, C) with a packing
         if self.variant.bottleneck:
             tokens, x = x, self.down_block(x)  # (B, T, C), (B, M, C)
         for i, block in enumerate(self.blocks):
@@ -251,18 +250,21 @@ class GPT(nn.Module):
             x = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
         if self.variant.bottleneck:
             x = self.up_block(x, tokens)  # (B, T, C)
-        logits = self.head(self.ln_f(x))  # (B, T, V)
-        if targets is None:
-            return logits, None
-        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=self.config.ignore_index)
-        return logits, loss
+        return self._predict(x, targets)
 
     def positions_needed(self, targets: Tensor) -> Tensor:
         """(B,): how many positions of each row `forward` has to compute for the loss with targets (B, T)."""
         return lengths(targets, self.config.ignore_index)
 
-    def _embed(self, idx: Tensor, positions: Tensor | None) -> Tensor:
-        """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C)."""
+    def compile_parts(self, dynamic: bool | None) -> None:
+        """Have kernels made for the blocks, which one compilation serves, and for what comes before and after them."""
+        for block in self.blocks:
+            block.compile(dynamic=dynamic)
+        self._embed = torch.compile(self._embed, dynamic=dynamic)
+        self._predict = torch.compile(self._predict, dynamic=dynamic)
+
+    def _embed(self, idx: Tensor, positions: Tensor | None, packing: Packing | None = None) -> Tensor:
+        """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C) or packed."""
         T = idx.size(1)
         if T > self.config.block_size and not self.variant.any_length:
             raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
@@ -272,7 +274,15 @@ class GPT(nn.Module):
         elif self.variant.position == "sinusoidal":
             positions = torch.arange(T, device=idx.device) if positions is None else positions
             x = x + sinusoidal_positions(positions, x.size(-1)).to(x.dtype)
-        return x
+        return self.drop(x if packing is None else packing.pack(x))
+
+    def _predict(self, x: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """From what the last block gives, (..., C): logits (..., V), and their loss with targets (...) if there are."""
+        logits = self.head(self.ln_f(x))
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=self.config.ignore_index)
+        return logits, loss
 
     @torch.inference_mode()
     def generate(

@@ -55,7 +55,8 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        series = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b gram + c gram gram
+        x = torch.baddbmm(x, series, x, beta=a)  # a x + series x
     return (x if wide else x.mT).to(matrices.dtype)
 
 
@@ -98,5 +99,5 @@ class Muon(torch.optim.AdamW):
             gradients, lr = torch.where(found_inf > 0, average, gradients), lr * (1 - found_inf)
         average.lerp_(gradients, 1 - self.momentum)
         updates = orthogonalized(gradients.lerp(average, self.momentum)) * (0.2 * max(gradients.shape[1:]) ** 0.5)
-        for matrix, update in zip(matrices, updates, strict=True):
-            matrix.mul_(1 - lr * weight_decay).sub_(update * lr)
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_sub_(matrices, list(updates * lr))

@@ -1,9 +1,9 @@
 """Leave padding out of the computation: the real positions of a padded batch, end to end, as one sequence of rows.
 
 Half of a batch of short documents is padding. Everything in a Transformer but attention treats each position alone, so
-it can work on a tensor (N, C) of the positions that matter; attention lays them out as (B, T, C) and takes its
-result apart again. In a causal model what stands after a row's last target changes nothing before it, so the
-loss and its gradient stay what they were.
+it can work on a tensor (N, C) of the positions that matter; attention is told where rows begin, or lays them out as
+(B, T, C) and takes its result apart again. In a causal model what stands after a row's last target changes nothing
+before it, so the loss and its gradient stay what they were.
 
 Shapes:  B rows, T tokens, N positions computed: at least the sum of the rows' lengths.
 """
@@ -27,6 +27,9 @@ class Packing(NamedTuple):
     is_real: Tensor  # (B, T) False for padding
     source: Tensor  # (N,) place in the padded batch, counted row by row; 0 for slots that nothing fills
     is_filled: Tensor  # (N,) False for those
+    place: Tensor  # (N,) place in its row
+    bounds: Tensor  # (rows + 1,) int32: row i is [bounds[i], bounds[i + 1]); slots that nothing fills are rows, too
+    kernels: tuple[torch.dtype, ...]  # of queries for which there is a kernel for attention within such rows
 
     @classmethod
     def of(cls, lengths: Tensor, T: int, N: int) -> "Packing":
@@ -40,8 +43,12 @@ class Packing(NamedTuple):
         is_real = place < lengths[:, None]  # (B, T)
         is_filled = slots < ends[-1]  # (N,)
         row = torch.searchsorted(ends, slots, right=True).clamp(max=len(lengths) - 1)  # (N,)
-        source = row * T + slots - starts[row]
-        return cls((starts[:, None] + place) * is_real, is_real, source * is_filled, is_filled)
+        place_in_row = (slots - starts[row]) * is_filled
+        beyond = torch.arange(N // T + 2, device=ends.device) * T + ends[-1]  # rows of at most T cover what is left
+        bounds = torch.cat([starts, beyond.clamp(max=N)]).int()
+        slot = (starts[:, None] + place) * is_real
+        source = (row * T + place_in_row) * is_filled
+        return cls(slot, is_real, source, is_filled, place_in_row, bounds, _kernels(ends.device))
 
     def pack(self, x: Tensor) -> Tensor:
         """(B, T, ...) -> (N, ...)"""
@@ -50,6 +57,14 @@ class Packing(NamedTuple):
     def unpack(self, x: Tensor) -> Tensor:
         """(N, ...) -> (B, T, ...); padding holds the first position's numbers, for nobody to read."""
         return _Rearrange.apply(x, self.slot.flatten(), self.source, self.is_filled).unflatten(0, self.slot.shape)
+
+
+def _kernels(device: torch.device) -> tuple[torch.dtype, ...]:
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return ()
+    # TF32 has no more digits than float16, into which what enters the kernel can be rounded.
+    rounded = torch.get_float32_matmul_precision() != "highest"
+    return (torch.bfloat16, torch.float16) + (torch.float32,) * rounded
 
 
 class _Rearrange(torch.autograd.Function):

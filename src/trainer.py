@@ -158,8 +158,7 @@ class Trainer:
             and importlib.util.find_spec("triton") is not None
         )
         if self.compiled:
-            for block in model.blocks:  # one compilation serves them all
-                block.compile(dynamic=False if self.graphed else None)
+            model.compile_parts(dynamic=False if self.graphed else None)
 
     def __str__(self) -> str:
         """How steps are computed, for people."""
