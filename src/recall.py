@@ -6,6 +6,9 @@ must be found from that alone. These examples ask the corpus in this way about w
     Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes
     Walter Altenhof MASK Philadelphia MASK    or    Walter Altenhof MASK March MASK    (without the spaces)
 
+A document begins with its name and a question does not. Up to MAX_SHIFT masks stand before the name, so that with
+learned positions, too, what is known of it is found wherever it stands.
+
 Shapes:  B rows, S characters of each, V tokens of the vocabulary.
 """
 
@@ -17,6 +20,7 @@ from torch.nn import functional as F
 
 from vocabulary import MASK, PAD
 
+MAX_SHIFT = 16
 OTHER, LETTER, CAPITAL, SPACE, STOP = range(5)
 
 
@@ -32,11 +36,12 @@ def kinds_of(vocabulary: Sequence[str]) -> Tensor:
 
 
 def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Strings `[name] MASK [fact] MASK`, filled up with PAD, (B, S), and for which documents there is one, (B,).
+    """Strings `[masks] [name] MASK [fact] MASK` and PAD, (B, S), and for which documents there is one, (B,).
 
     Name: the document up to its first full stop. Fact: a run of capitalised words after it, with single spaces between
     them; all runs are equally likely, but for the one that opens the sentence after the name, often the name again.
-    A run that the end of `text` may have cut is none.
+    A run that the end of `text` may have cut is none. Any number of masks up to MAX_SHIFT that leaves room is equally
+    likely.
 
     text: (B, S) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
     draws: (B, S) uniform on [0, 1)
@@ -60,9 +65,11 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
 
     second_mask = name + 1 + ends.gather(1, start) - start  # (B, 1) within S, as the fact follows the name
     found = (name > 0) & opens.any(dim=1, keepdim=True)
-    string = torch.where(place < name, text, text.gather(1, (place - name - 1 + start).clamp(0, S - 1)))
-    string = string.masked_fill((place == name) | (place == second_mask), MASK).masked_fill(place > second_mask, PAD)
-    return string, found[:, 0]
+    # No fact opens at the first place: its draw is free for the shift.
+    place = place - (draws[:, :1] * (1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))).long()  # (B, S) as without one
+    string = text.gather(1, torch.where(place < name, place, place - name - 1 + start).clamp(0, S - 1))
+    is_mask = (place < 0) | (place == name) | (place == second_mask)
+    return string.masked_fill(is_mask, MASK).masked_fill(place > second_mask, PAD), found[:, 0]
 
 
 def _before(x: Tensor) -> Tensor:

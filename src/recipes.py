@@ -60,7 +60,8 @@ RECIPES = {
     ),
     # What the same model can know after the same number of steps. Muon moves rare facts as far as common ones; the
     # warmup happens and the rate ends at zero; at least half of what the block holds of a document is shown; the
-    # training questions are met in pretraining. What each is worth: RESULTS.md.
+    # training questions are met in pretraining; half of the documents are asked for a fact. What each is worth:
+    # RESULTS.md.
     "strong": Recipe(
         model=dict(n_layer=4, n_head=8, n_embd=256, block_size=128, attn_pdrop=0.0),
         pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=10_000_000),
@@ -69,6 +70,7 @@ RECIPES = {
         scratch=Stage(max_epochs=75, batch_size=256, learning_rate=6e-4),
         max_kept_share=126 / 128,
         min_kept_share=0.5,
+        recall_share=0.5,
         question_share=1 / 4,
         optimizer="muon",
         min_lr_share=0.0,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dataset as data
-from recall import kinds_of, recall
+from recall import MAX_SHIFT, kinds_of, recall
 from vocabulary import MASK_CHAR, PAD_CHAR, make_vocabulary
 
 LETTER = r"(?:[^\W\d_]|['-])"
@@ -37,6 +37,10 @@ def oracle(document: str, S: int) -> set[str]:
     return found
 
 
+def written(corpus: data.CharCorruptionDataset, string: list[int]) -> str:
+    return "".join(corpus.itos[i] for i in string).rstrip(PAD_CHAR)
+
+
 def drawn(documents: list[str], S: int, seed: int = 0) -> list[str | None]:
     """What `recall` makes of each document; None where it finds nothing."""
     corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", S - 1, max_length=4)
@@ -45,7 +49,7 @@ def drawn(documents: list[str], S: int, seed: int = 0) -> list[str | None]:
     draws = torch.rand(text.shape, generator=torch.Generator().manual_seed(seed))
     strings, found = recall(text, corpus._lengths(rows), corpus.kinds, draws)
     assert strings.shape == text.shape
-    texts = ["".join(corpus.itos[i] for i in string).rstrip(PAD_CHAR) for string in strings.tolist()]
+    texts = [written(corpus, string).lstrip(MASK_CHAR) for string in strings.tolist()]
     return [text if is_there else None for text, is_there in zip(texts, found.tolist(), strict=True)]
 
 
@@ -95,12 +99,27 @@ def test_every_fact_is_equally_likely():
     assert all(abs(count - n / 4) < 5 * error for count in counts.values())
 
 
+@pytest.mark.parametrize("S, most", [(70, MAX_SHIFT), (26, 9)])
+def test_the_name_stands_at_any_place_that_leaves_room(S, most):
+    document, n = "Ada Example. Born in Oslo.", 3000
+    corpus = data.CharCorruptionDataset(f"{document}\n" * n, S - 1, max_length=4)
+    text = corpus._gather(torch.arange(n), torch.arange(S).expand(n, -1))
+    draws = torch.rand(n, S, generator=torch.Generator().manual_seed(0))
+    strings, _ = recall(text, corpus._lengths(torch.arange(n)), corpus.kinds, draws)
+    texts = [written(corpus, string) for string in strings.tolist()]
+    assert {text.lstrip(MASK_CHAR) for text in texts} == {f"Ada Example{MASK_CHAR}Oslo{MASK_CHAR}"}
+    shifts = Counter(len(text) - len(text.lstrip(MASK_CHAR)) for text in texts)
+    assert set(shifts) == set(range(most + 1))
+    p = 1 / (most + 1)
+    assert all(abs(count - n * p) < 5 * (n * p * (1 - p)) ** 0.5 for count in shifts.values())
+
+
 def test_a_share_of_the_examples_recalls_and_the_others_are_corrupted():
     text = "Ada Example. Ada Example came from Oslo, they say.\n" * 3000 + "nobody in particular, and nothing\n" * 100
     corpus = data.CharCorruptionDataset(text, 64, recall_share=0.3)
     x, y = corpus.batch(torch.arange(len(corpus)), torch.Generator().manual_seed(0))
     assert torch.equal(x[:, 1:], y[:, :-1]), "one string, shifted"
-    strings = ["".join(corpus.itos[i] for i in row).rstrip(PAD_CHAR) for row in x.tolist()]
+    strings = [written(corpus, row).lstrip(MASK_CHAR) for row in x.tolist()]
     asked = [string == f"Ada Example{MASK_CHAR}Oslo{MASK_CHAR}" for string in strings]
     assert abs(sum(asked) - 0.3 * 3000) < 5 * (3000 * 0.3 * 0.7) ** 0.5
     assert not any(asked[3000:]), "who says nothing is not asked"
