@@ -1,6 +1,7 @@
 """What each mechanism promises beyond the contract of all variants, which test_model.py runs over the registry."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,13 +10,18 @@ from torch.nn import functional as F
 
 import attention
 import run
+import startup
 from attention import (
     SynthesizerAttention,
     apply_rotary_emb,
+    packed_attention,
     precompute_rotary_emb,
     sinusoidal_positions,
+    written_out_attention,
 )
+from dropout import Dropout
 from model import GPT, GPTConfig
+from packing import Packing
 
 T, C, nh, hs = 10, 16, 2, 8
 CONFIG = dict(vocab_size=23, block_size=T, n_layer=3, n_head=nh, n_embd=C)
@@ -214,3 +220,50 @@ def test_a_new_variant_needs_one_class_and_nothing_else(folder):
         assert run.main(["evaluate", "vanilla", "wiki.txt", *found, "--device", "cpu"]) == 2
     finally:
         del attention.VARIANTS["toy"]
+
+
+# ------------------------------------------------------------------------------------- rows of a packed batch, on a GPU
+
+
+def packed_rows(dtype: torch.dtype) -> tuple[Packing, list[torch.Tensor], torch.Tensor]:
+    """Rows of 0 to 40 tokens in more slots than they fill; queries, keys and values, and a gradient of the output."""
+    lengths = torch.tensor([40, 0, 7, 23, 1, 40, 16], device="cuda")
+    packing = Packing.of(lengths, 40, N=200)
+    tensors = [torch.randn(1, 4, 200, 32, device="cuda", dtype=dtype) for _ in range(4)]
+    return packing, [x.requires_grad_() for x in tensors[:3]], tensors[3] / 10_000  # as small as of a mean
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 2e-3), (torch.bfloat16, 2e-2)], ids=["TF32", "bf16"])
+def test_the_kernel_for_packed_rows_attends_within_each(dtype, error):
+    with startup.placed("cuda", "tf32"):
+        packing, inputs, gradient = packed_rows(dtype)
+        assert dtype in packing.kernels
+        y = packed_attention(*inputs, packing, Dropout(0.0))
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    rows = [[x[:, :, a:b] for x in exact] for a, b in pairwise(packing.bounds.tolist())]
+    expected = torch.cat([written_out_attention(*row)[0] for row in rows], dim=2)
+    found = [y, *torch.autograd.grad(y, inputs, gradient)]
+    wanted = [expected, *torch.autograd.grad(expected, exact, gradient.double())]
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == dtype and (a - b).norm() < error * b.norm()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["TF32", "bf16"])
+def test_the_kernel_for_packed_rows_drops_the_same_weights_on_its_way_back(dtype):
+    """The output is linear in the values, so both products with their gradients are the same."""
+    with startup.placed("cuda", "tf32"):
+        packing, inputs, gradient = packed_rows(dtype)
+        drop = Dropout(0.5)
+        y = packed_attention(*inputs, packing, drop)
+        assert not torch.equal(y, packed_attention(*inputs, packing, drop)), "weights are dropped"
+    v = inputs[2]
+    of_values = torch.autograd.grad(y, v, gradient)[0]
+    torch.testing.assert_close((y * gradient).double().sum(), (v * of_values).double().sum(), rtol=5e-2, atol=3e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_full_float32_is_not_rounded():
+    with startup.placed("cuda", "float32"):
+        assert torch.float32 not in packed_rows(torch.float32)[0].kernels

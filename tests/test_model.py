@@ -2,14 +2,20 @@
 
 import math
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
+import attention
+import packing
 from attention import VARIANTS, KVCache, register, written_out_attention
 from dataset import MASK, PAD, encode_questions
 from model import GPT, GPTConfig, check_sizes
+from packing import Packing
 from trainer import Trainer, TrainerConfig
 
 V, T = 23, 12  # vocabulary and block of the models that need no corpus
@@ -206,8 +212,23 @@ def test_padding_carries_no_loss(model):
     torch.testing.assert_close(loss, by_hand)
 
 
-@pytest.mark.parametrize("spare", [0, 5], ids=["exact", "with room to spare"])
-def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare):
+def by_rows(q, k, v, packing, drop):
+    """What the kernel for packed rows should give: each row by itself."""
+    bounds = packing.bounds.tolist()
+    assert bounds[0] == 0 and bounds[-1] == q.size(2) and drop.p == 0
+    rows = [slice(*ends) for ends in pairwise(bounds)]
+    assert all(0 <= row.stop - row.start <= packing.slot.size(1) for row in rows), "the kernel is told the longest"
+    parts = [written_out_attention(q[:, :, row], k[:, :, row], v[:, :, row])[0] for row in rows]
+    return torch.cat(parts, dim=2)
+
+
+@pytest.mark.parametrize("kernel", [False, True], ids=["laid out", "packed"])
+@pytest.mark.parametrize("spare", [0, 5, 40], ids=["exact", "with room to spare", "with room for rows"])
+def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare, kernel, monkeypatch):
+    calls = []
+    if kernel:
+        monkeypatch.setattr(packing, "_kernels", lambda device: (torch.float32,))
+        monkeypatch.setattr(attention, "packed_attention", lambda *args: calls.append(1) or by_rows(*args))
     idx, targets = tokens(6, T), tokens(6, T)
     for row, length in enumerate([T, 1, 7, 4, 0, 9]):
         idx[row, length:] = targets[row, length:] = PAD
@@ -222,8 +243,19 @@ def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare):
         loss.backward()
         results.append((loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
+    is_dot_product = model.config.variant in ("vanilla", "sinusoidal", "rope")
+    assert len(calls) == kernel * is_dot_product * model.config.n_layer, "others have a way of their own"
     if not model.variant.bottleneck:
         assert logits.shape == (computed, V), "that many positions are computed and no more"
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(0, 30))
+def test_rows_of_a_packing_cover_its_slots(lengths, spare):
+    """First the rows of the batch, then what nothing fills in rows no longer than a batch may have."""
+    N = sum(lengths) + spare
+    bounds = Packing.of(torch.tensor(lengths), 9, N).bounds.tolist()
+    assert bounds[: len(lengths) + 1] == [0, *accumulate(lengths)] and bounds[-1] == N
+    assert all(0 <= b - a <= 9 for a, b in pairwise(bounds))
 
 
 def test_checkpointed_activations_change_neither_loss_nor_gradients():
