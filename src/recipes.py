@@ -47,14 +47,15 @@ RECIPES = {
         decay_gains_and_embeddings=True,
     ),
     # A model that learns a few hundred people within minutes on two CPU cores. Its warmup really happens, documents
-    # are hardly truncated, and the training questions are met in pretraining.
+    # are hardly truncated, half of them are asked for a fact, and the training questions are met in pretraining.
     "quick": Recipe(
         # Dropout on the attention weights would forgo the fused kernel, and a step take half as long again.
         model=dict(n_layer=3, n_head=4, n_embd=96, block_size=64, attn_pdrop=0.0),
-        pretrain=Stage(max_epochs=300, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
+        pretrain=Stage(max_epochs=200, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
         finetune=Stage(max_epochs=10, batch_size=32, learning_rate=3e-4),
         scratch=Stage(max_epochs=75, batch_size=32, learning_rate=6e-4),
         min_kept_share=1.0,
+        recall_share=0.5,
         question_share=1 / 3,
         optimizer="muon",
     ),

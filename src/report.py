@@ -292,18 +292,18 @@ def read_predictions(paths: list[str | Path], runs: list[Run], questions: Questi
 
 
 def name_apart(runs: list[Run]) -> None:
-    """Labels in plain words; where two would be the same, the file is added."""
+    """Labels in plain words; where two would be the same, with as much of the file's path as tells them apart."""
     for run in runs:
         if run.record:
             kind = "with" if run.record.get("pretrained") else "without"
             pretrain = run.record["command"] == "pretrain"
             run.label = run.record["variant"] + ("" if pretrain else f", {kind} pretraining")
     plain = [run.label for run in runs]
-    for name in (lambda run: run.path.name.removesuffix(".params"), lambda run: str(run.path)):
+    for n_parts in range(1, max((len(run.path.parts) for run in runs), default=0) + 1):
         counts = Counter((run.label, run.said is None) for run in runs)
         for run, label in zip(runs, plain, strict=True):
             if counts[run.label, run.said is None] > 1:
-                run.label = f"{label} ({name(run)})"
+                run.label = f"{label} ({'/'.join(run.path.parts[-n_parts:]).removesuffix('.params')})"
 
 
 def write_calibration(run: Run, questions: Questions) -> None:

@@ -7,6 +7,7 @@ is shown, and nothing is global: neither pyplot nor a display is needed.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -50,7 +51,11 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
 def _legend(figure: Figure) -> None:
     """Above the axes, where it hides nothing; a label a line, as labels are long and a phone is narrow."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2 if max(map(len, labels)) < 22 else 1, fontsize=9.5)
+    columns = 2 if max(map(len, labels)) < 22 else 1
+    labels = [fill(label, 60) for label in labels]
+    lines = "\n".join(labels).count("\n") + 1
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines // columns - 2))  # the axes lose nothing to it
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=9.5)
 
 
 def _percent(axis, low: float | None = None, high: float | None = None) -> None:
@@ -65,6 +70,7 @@ def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
     for i, (label, log) in enumerate(logs):
         step = [line["step"] for line in log]
         look = {"label": label, "color": COLOURS[i % 8], "marker": "o" if len(step) < 15 else "", "markersize": 4}
+        look |= {"clip_on": False}  # a point on the axis is whole
         above.plot(step, [line["loss"] for line in log], **look)
         below.plot(step, [line["lr"] for line in log], **look)
     above.set_ylabel("loss (nats a character)")
@@ -92,7 +98,7 @@ def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tupl
         first = y == len(rows)
         ax.plot(median / 100, y, "D", color=GREY, fillstyle="none", label="median of public copies" if first else "")
         ax.plot(best / 100, y, "*", color=GREY, markersize=10, label="best of public copies" if first else "")
-    ax.set_yticks(range(len(rows) + len(public)), [label for label, *_ in [*rows, *public]])
+    ax.set_yticks(range(len(rows) + len(public)), [fill(label, 24) for label, *_ in [*rows, *public]])
     ax.set_ylim(len(rows) + len(public) - 0.4, -0.8)
     _percent(ax.xaxis)
     ax.set_xlim(left=-0.04)
