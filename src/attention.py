@@ -22,8 +22,6 @@ from packing import Packing
 
 VARIANTS: dict[str, type[nn.Module]] = {}
 
-GRADIENT_SCALE = 2.0**14  # brings gradients of a mean over thousands of targets to where float16 has its digits
-
 
 @dataclass(frozen=True)
 class Option:
@@ -112,18 +110,25 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, 
 def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, drop: nn.Dropout) -> Tensor:
     """`dot_product_attention` within each row of a packed batch, all (1, nh, N, hs), without laying the rows out.
 
-    Only for dtypes in `packing.kernels` and heads of a multiple of 8 channels. The kernel, FlashAttention, is that of
-    torch's nested tensors. float32 is rounded to float16 for it, which has the digits of TF32 but not its range.
+    Only where `can_attend_packed`. The kernel, FlashAttention, is the one that torch's nested tensors call, in the same
+    way: torch.nn.attention.varlen, which is public, has no dropout. float32 is rounded to float16 for it, which has the
+    digits of TF32 but not its range: beyond 65,504 is infinity. A gradient of a mean over N targets is of the order of
+    1 / N; times N it is where float16 has its digits, and may grow to 65,504.
     """
-    dtype, bounds, longest = q.dtype, packing.bounds, packing.slot.size(1)
+    dtype, bounds, longest, N = q.dtype, packing.bounds, packing.slot.size(1), q.size(2)
     inputs = [x[0].transpose(0, 1) for x in (q, k, v)]  # (N, nh, hs) each
     if dtype == torch.float32:
-        inputs = [_ScaleGradient.apply(x, 1 / GRADIENT_SCALE).half() for x in inputs]
+        inputs = [_ScaleGradient.apply(x, 1 / N).half() for x in inputs]
     p = drop.p if drop.training else 0.0
     y = torch.ops.aten._flash_attention_forward(*inputs, bounds, bounds, longest, longest, p, True, False)[0]
     if dtype == torch.float32:
-        y = _ScaleGradient.apply(y.float(), GRADIENT_SCALE)
+        y = _ScaleGradient.apply(y.float(), N)
     return y.transpose(0, 1)[None]
+
+
+def can_attend_packed(packing: Packing, dtype: torch.dtype, head_size: int) -> bool:
+    """Is there a kernel for this? Heads of more than 192 channels some GPUs cannot train."""
+    return dtype in packing.kernels and head_size % 8 == 0 and head_size <= 192
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -193,7 +198,7 @@ class CausalSelfAttention(nn.Module):
         qkv = F.linear(x, weight, bias)  # (B, T, 3 C): one large product is faster than three
         if packing is not None and self._attends_packed(packing, qkv.dtype):
             q, k, v = split_heads(qkv[None], 3 * self.n_head).chunk(3, dim=1)  # (1, nh, N, hs) each
-            q, k = self._turn(q, packing.place[None]), self._turn(k, packing.place[None])
+            q, k = (self._turn(x, packing.place[None], packing.slot.size(1)) for x in (q, k))
             y = join_heads(packed_attention(q, k, v, packing, self.attn_drop))[0]  # (N, C)
             return self.resid_drop(self.proj(y))
         q, k, v = split_heads(qkv, 3 * self.n_head, packing).chunk(3, dim=1)  # (B, nh, T, hs) each
@@ -207,7 +212,7 @@ class CausalSelfAttention(nn.Module):
     def _attends_packed(self, packing: Packing, dtype: torch.dtype) -> bool:
         """Rows are laid out for a class whose queries meet keys in a way of its own, and where there is no kernel."""
         own_way = type(self)._attend is not CausalSelfAttention._attend
-        return not own_way and dtype in packing.kernels and self.proj.in_features // self.n_head % 8 == 0
+        return not own_way and can_attend_packed(packing, dtype, self.proj.in_features // self.n_head)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """What queries (B, nh, T, hs) read from keys and values (B, nh, S, hs), as (B, nh, T, hs).
@@ -216,8 +221,8 @@ class CausalSelfAttention(nn.Module):
         """
         return dot_product_attention(q, k, v, mask, self.attn_drop)
 
-    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
-        """What is done to queries and keys before they meet: here, nothing."""
+    def _turn(self, x: Tensor, positions: Tensor | None, T: int = 0) -> Tensor:
+        """What is done to queries and keys before they meet: here, nothing. `positions`, if given, are below T."""
         return x
 
 
@@ -289,10 +294,11 @@ class RotaryAttention(CausalSelfAttention):
         rope_cache = precompute_rotary_emb(config.n_embd // config.n_head, config.block_size)
         self.register_buffer("rope_cache", rope_cache, persistent=False)
 
-    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
-        cache, longest = self.rope_cache, x.size(-2)
-        if positions is None and longest > len(cache):  # longer than in training: make the angles now
-            cache = precompute_rotary_emb(x.size(-1), longest).to(x.device)
+    def _turn(self, x: Tensor, positions: Tensor | None, T: int = 0) -> Tensor:
+        cache = self.rope_cache
+        T = x.size(-2) if positions is None else T
+        if T > len(cache):  # longer than in training: make the angles now
+            cache = precompute_rotary_emb(x.size(-1), T).to(x.device)
         return apply_rotary_emb(x, cache if positions is None else cache[positions])
 
 

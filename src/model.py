@@ -5,6 +5,7 @@ Parameter names are those of the course, so that parameter files made with its c
 """
 
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 
 import torch
@@ -260,8 +261,9 @@ class GPT(nn.Module):
         """Have kernels made for the blocks, which one compilation serves, and for what comes before and after them."""
         for block in self.blocks:
             block.compile(dynamic=dynamic)
-        self._embed = torch.compile(self._embed, dynamic=dynamic)
-        self._predict = torch.compile(self._predict, dynamic=dynamic)
+        for name in ("_embed", "_predict"):
+            compiled = torch.compile(getattr(GPT, name), dynamic=dynamic)
+            setattr(self, name, MethodType(compiled, self))  # a method, as deepcopy gives a copy methods of its own
 
     def _embed(self, idx: Tensor, positions: Tensor | None, packing: Packing | None = None) -> Tensor:
         """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C) or packed."""

@@ -60,7 +60,10 @@ class Packing(NamedTuple):
 
 
 def _kernels(device: torch.device) -> tuple[torch.dtype, ...]:
+    # The GPUs of NVIDIA that have bfloat16, and builds of torch with FlashAttention: not all for Windows are.
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return ()
+    if not torch.backends.cuda.is_flash_attention_available():
         return ()
     # TF32 has no more digits than float16, into which what enters the kernel can be rounded.
     rounded = torch.get_float32_matmul_precision() != "highest"

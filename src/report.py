@@ -179,7 +179,8 @@ def name_of(question: str) -> str:
 
 def longest_read(record: dict[str, Any]) -> int:
     """Characters of a document that pretraining has read at most, by a record's recipe."""
-    return int(record["config"]["block_size"] * find_recipe(record.get("recipe", "course")).max_kept_share)
+    recipe, block_size = find_recipe(record.get("recipe", "course")), record["config"]["block_size"]
+    return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
 
 
 def find_document(name: str, documents: list[str]) -> str | None:

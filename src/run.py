@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
             add("--batch_size", type=int, help="rows a step, questions mixed in not counted; by default the recipe's")
             add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
             add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
-            add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the blocks; auto: if it pays")
+            add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the model; auto: if it pays")
             add("--checkpoint_activations", action="store_true", help="less memory, a third more computation")
             add("--shard", action="store_true", help="divide the model among the processes of torchrun")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")

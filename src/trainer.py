@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # imported only by runs of several processes
 
 ROWS_AT_ONCE = 8192  # rows of which batches are made together
 ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
-STEPS_TO_COMPILE = 6000  # compiling takes about as long as it saves on so many steps of a GPU
+STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves on so many steps of a GPU
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TrainerConfig:
     min_lr_share: float = 0.1  # the rate never falls below this share of its peak
     log_every: int = 50  # steps between two lines of the log
     bf16: bool = False  # compute the model in bfloat16 where autocast says it is safe; weights stay float32
-    compile: str = "auto"  # the model's blocks: "on", "off", or where the run is long enough to earn it back
+    compile: str = "auto"  # the model: "on", "off", or where the run is long enough to earn it back
     skip_nonfinite: bool = False  # leave out steps whose loss or gradient is no finite number, instead of stopping
     seed: int = 0  # of the order of the rows and of what the dataset draws
     num_workers: int = 0  # processes of the DataLoader, for datasets without `batch`
@@ -94,9 +94,9 @@ class Trainer:
 
     A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model; any other
     torch Dataset of tensor pairs goes through a DataLoader. A model with `positions_needed(targets)` takes an argument
-    `computed` and leaves padding out. With `processes` each of them has such a Trainer and computes its own rows of
-    every batch. `on_log` receives every line of the log as a dict, `on_step` the trainer itself after every step; what
-    it raises ends training.
+    `computed` and leaves padding out; one with `compile_parts(dynamic)` can be compiled. With `processes` each of them
+    has such a Trainer and computes its own rows of every batch. `on_log` receives every line of the log as a dict,
+    `on_step` the trainer itself after every step; what it raises ends training.
 
     What `state()` returns between two steps continues the run in another trainer of the same arguments: after
     `load_state(...)`, `train()` does exactly the steps that were left. (Not so where the workers of a DataLoader draw
@@ -155,6 +155,7 @@ class Trainer:
             config.compile == "auto"
             and on_cuda
             and self.last_step >= STEPS_TO_COMPILE
+            and hasattr(model, "compile_parts")
             and importlib.util.find_spec("triton") is not None
         )
         if self.compiled:
@@ -163,7 +164,7 @@ class Trainer:
     def __str__(self) -> str:
         """How steps are computed, for people."""
         parts = ["bf16" if self.config.bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"]
-        parts += ["a CUDA graph a step"] * self.graphed + ["compiled blocks"] * self.compiled
+        parts += ["a CUDA graph a step"] * self.graphed + ["compiled"] * self.compiled
         parts += ["checkpointed activations"] * getattr(self.model, "checkpoint_activations", False)
         parts += [str(self.processes)] * (self.processes is not None)
         # Among latents there is no padding to leave out, only rows of like length to put together.

@@ -264,6 +264,18 @@ def test_the_kernel_for_packed_rows_drops_the_same_weights_on_its_way_back(dtype
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gradient_far_above_the_mean_s_survives_float16():
+    with startup.placed("cuda", "tf32"):
+        packing, inputs, gradient = packed_rows(torch.float32)
+        small, large = (
+            torch.autograd.grad(packed_attention(*inputs, packing, Dropout(0.0)), inputs, gradient * factor)
+            for factor in (1, 2**17)  # to some 50
+        )
+    for a, b in zip(large, small, strict=True):
+        torch.testing.assert_close(a, b * 2**17, rtol=1e-2, atol=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_full_float32_is_not_rounded():
     with startup.placed("cuda", "float32"):
         assert torch.float32 not in packed_rows(torch.float32)[0].kernels

@@ -1,7 +1,9 @@
 """Properties of the GPT and of its attention: names, sizes, causality, the loss, and generation."""
 
+import copy
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, pairwise
 
 import pytest
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 import attention
 import packing
-from attention import VARIANTS, KVCache, register, written_out_attention
+from attention import VARIANTS, KVCache, can_attend_packed, register, written_out_attention
 from dataset import MASK, PAD, encode_questions
 from model import GPT, GPTConfig, check_sizes
 from packing import Packing
@@ -256,6 +258,48 @@ def test_rows_of_a_packing_cover_its_slots(lengths, spare):
     bounds = Packing.of(torch.tensor(lengths), 9, N).bounds.tolist()
     assert bounds[: len(lengths) + 1] == [0, *accumulate(lengths)] and bounds[-1] == N
     assert all(0 <= b - a <= 9 for a, b in pairwise(bounds))
+
+
+def test_rows_longer_than_the_block_can_be_packed(monkeypatch):
+    """Where the variant accepts them at all; the angles of rope are made as far as needed."""
+    monkeypatch.setattr(packing, "_kernels", lambda device: (torch.float32,))
+    monkeypatch.setattr(attention, "packed_attention", by_rows)
+    for variant in ("rope", "sinusoidal"):
+        model = GPT(GPTConfig(**SMALL, variant=variant))
+        idx, targets = tokens(2, T + 8), tokens(2, T + 8)
+        targets[1, 3:] = PAD
+        torch.testing.assert_close(model(idx, targets, computed=T + 11)[1], model(idx, targets)[1])
+
+
+def test_which_rows_have_a_kernel():
+    packing = Packing.of(torch.tensor([3, 2]), 4, 5)
+    assert packing.kernels == (), "none on a CPU"
+    packing = packing._replace(kernels=(torch.bfloat16,))
+    sizes = [size for size in (4, 8, 12, 32, 192, 200, 264) if can_attend_packed(packing, torch.bfloat16, size)]
+    assert sizes == [8, 32, 192] and not can_attend_packed(packing, torch.float32, 32)
+
+
+def test_compiled_parts_compute_the_same_and_belong_to_their_model(model, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch._dynamo.reset()  # it gives up on what has been compiled for many models, as no run does
+    idx = tokens(2, T)
+    logits, loss = model(idx, idx)
+    compiled = copy.deepcopy(model)
+    compiled.compile_parts(dynamic=None)
+    torch.testing.assert_close(compiled(idx, idx), (logits, loss))
+    assert len(graphs) >= 3, "what is before the blocks, a block, what is after them"
+    another = copy.deepcopy(compiled)
+    with torch.no_grad():
+        for parameter in another.parameters():
+            parameter.zero_()
+    assert not another(idx)[0].any() and compiled(idx)[0].any()
+    assert compiled.state_dict().keys() == model.state_dict().keys()
 
 
 def test_checkpointed_activations_change_neither_loss_nor_gradients():
