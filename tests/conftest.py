@@ -1,12 +1,14 @@
-"""What the tests share: a tiny corpus of people, its questions, and a model that fits it."""
+"""What the tests share: a tiny corpus of people, its questions, a model that fits it, and an oracle of attention."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from attention import written_out_attention
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
 
@@ -23,7 +25,19 @@ os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
 torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
+
+
+def by_rows(q, k, v, packing, drop):
+    """What the kernel for packed rows should give: each row by itself."""
+    bounds = packing.bounds.tolist()
+    assert bounds[0] == 0 and bounds[-1] == q.size(2) and drop.p == 0
+    rows = [slice(*ends) for ends in pairwise(bounds)]
+    assert all(0 <= row.stop - row.start <= packing.slot.size(1) for row in rows), "the kernel is told the longest"
+    parts = [written_out_attention(q[:, :, row], k[:, :, row], v[:, :, row])[0] for row in rows]
+    return torch.cat(parts, dim=2)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,10 @@
 """What each mechanism promises beyond the contract of all variants, which test_model.py runs over the registry."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
+from conftest import by_rows, needs_cuda
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,7 +17,6 @@ from attention import (
     packed_attention,
     precompute_rotary_emb,
     sinusoidal_positions,
-    written_out_attention,
 )
 from dropout import Dropout
 from model import GPT, GPTConfig
@@ -233,7 +232,7 @@ def packed_rows(dtype: torch.dtype) -> tuple[Packing, list[torch.Tensor], torch.
     return packing, [x.requires_grad_() for x in tensors[:3]], tensors[3] / 10_000  # as small as of a mean
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@needs_cuda
 @pytest.mark.parametrize("dtype, error", [(torch.float32, 2e-3), (torch.bfloat16, 2e-2)], ids=["TF32", "bf16"])
 def test_the_kernel_for_packed_rows_attends_within_each(dtype, error):
     with startup.placed("cuda", "tf32"):
@@ -241,15 +240,14 @@ def test_the_kernel_for_packed_rows_attends_within_each(dtype, error):
         assert dtype in packing.kernels
         y = packed_attention(*inputs, packing, Dropout(0.0))
     exact = [x.detach().double().requires_grad_() for x in inputs]
-    rows = [[x[:, :, a:b] for x in exact] for a, b in pairwise(packing.bounds.tolist())]
-    expected = torch.cat([written_out_attention(*row)[0] for row in rows], dim=2)
+    expected = by_rows(*exact, packing, Dropout(0.0))
     found = [y, *torch.autograd.grad(y, inputs, gradient)]
     wanted = [expected, *torch.autograd.grad(expected, exact, gradient.double())]
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == dtype and (a - b).norm() < error * b.norm()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@needs_cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["TF32", "bf16"])
 def test_the_kernel_for_packed_rows_drops_the_same_weights_on_its_way_back(dtype):
     """The output is linear in the values, so both products with their gradients are the same."""
@@ -263,7 +261,7 @@ def test_the_kernel_for_packed_rows_drops_the_same_weights_on_its_way_back(dtype
     torch.testing.assert_close((y * gradient).double().sum(), (v * of_values).double().sum(), rtol=5e-2, atol=3e-4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@needs_cuda
 def test_a_gradient_far_above_the_mean_s_survives_float16():
     with startup.placed("cuda", "tf32"):
         packing, inputs, gradient = packed_rows(torch.float32)
@@ -275,7 +273,7 @@ def test_a_gradient_far_above_the_mean_s_survives_float16():
         torch.testing.assert_close(a, b * 2**17, rtol=1e-2, atol=0.1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@needs_cuda
 def test_full_float32_is_not_rounded():
     with startup.placed("cuda", "float32"):
         assert torch.float32 not in packed_rows(torch.float32)[0].kernels

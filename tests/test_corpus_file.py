@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import needs_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
@@ -154,7 +155,7 @@ def test_the_system_reads_ahead_only_when_all_is_read(text):
     assert "rr" in flags() and "sr" not in flags()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_cuda
 @pytest.mark.parametrize("limit", [0, 100])  # bytes: everything stays on the host, or all but the starts
 def test_what_stays_on_the_host_gives_the_same_batches(corpus, questions, monkeypatch, limit):
     for rows in (corpus, questions):

@@ -7,14 +7,13 @@ from contextlib import suppress
 
 import pytest
 import torch
+from conftest import needs_cuda
 
 import startup
 from attention import VARIANTS
 from dataset import CharCorruptionDataset
 from trainer import Trainer, TrainerConfig
 from unfinished import Stopped
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
 def losses(corpus_text, make_model, graphed: bool, **settings) -> tuple[list[float], Trainer]:

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 import torch
+from conftest import by_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -212,16 +213,6 @@ def test_padding_carries_no_loss(model):
     logits, loss = model(idx, targets)
     by_hand = F.cross_entropy(logits[:, :5].reshape(-1, V), targets[:, :5].reshape(-1))
     torch.testing.assert_close(loss, by_hand)
-
-
-def by_rows(q, k, v, packing, drop):
-    """What the kernel for packed rows should give: each row by itself."""
-    bounds = packing.bounds.tolist()
-    assert bounds[0] == 0 and bounds[-1] == q.size(2) and drop.p == 0
-    rows = [slice(*ends) for ends in pairwise(bounds)]
-    assert all(0 <= row.stop - row.start <= packing.slot.size(1) for row in rows), "the kernel is told the longest"
-    parts = [written_out_attention(q[:, :, row], k[:, :, row], v[:, :, row])[0] for row in rows]
-    return torch.cat(parts, dim=2)
 
 
 @pytest.mark.parametrize("kernel", [False, True], ids=["laid out", "packed"])
