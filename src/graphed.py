@@ -3,6 +3,7 @@
 A small model's kernels take a few microseconds each, less than the host needs to ask for them.
 """
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -42,6 +43,7 @@ class GraphedStep:
         if first:
             return self._on_side_stream()
         if self.graph is None:
+            gc.collect()  # of an earlier run: a graph that is freed while another is recorded makes that fail
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
                 self.result = self.step(self.x, self.y, self.computed)

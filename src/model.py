@@ -261,7 +261,9 @@ class GPT(nn.Module):
         """Have kernels made for the blocks, which one compilation serves, and for what comes before and after them."""
         for block in self.blocks:
             block.compile(dynamic=dynamic)
-        for name in ("_embed", "_predict"):
+        # Compiled and in a fixed order, the gradient of an embedding would be added up one position after the other.
+        in_fixed_order = torch.are_deterministic_algorithms_enabled()
+        for name in ("_predict",) if in_fixed_order else ("_embed", "_predict"):
             compiled = torch.compile(getattr(GPT, name), dynamic=dynamic)
             setattr(self, name, MethodType(compiled, self))  # a method, as deepcopy gives a copy methods of its own
 

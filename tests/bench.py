@@ -232,7 +232,7 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
         )
         times: list[float] = []
         on_log = lambda line: times.append(time.time())  # noqa: E731
-        Trainer(model, corpus.to(where), None, training, on_log, processes).train()
+        Trainer(model, corpus.to(where), None, training, on_log, processes=processes).train()
         seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / training.log_every
         _, y = corpus.batch(torch.arange(LARGE_BATCH, device=where))
         count = 1 if processes is None else processes.count

@@ -1,6 +1,7 @@
 """What the tests share: a tiny corpus of people, its questions, a model that fits it, and an oracle of attention."""
 
 import os
+import socket
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def folder(tmp_path, corpus_text, questions_text, monkeypatch) -> Path:
     (tmp_path / "train.tsv").write_text(questions_text, encoding="utf-8")
     (tmp_path / "test.tsv").write_text("".join(f"Where was {name} born?\n" for name in NAMES), encoding="utf-8")
     return tmp_path
+
+
+def torchrun_environments(count: int) -> list[dict[str, str]]:
+    """In what torchrun starts each of `count` processes on one machine, without the seconds that it takes to start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=free.getsockname()[1])
+    shared |= dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, OMP_NUM_THREADS=1)
+    given = [shared | dict(RANK=rank, LOCAL_RANK=rank) for rank in range(count)]
+    return [os.environ | {name: str(value) for name, value in environment.items()} for environment in given]
 
 
 @pytest.fixture

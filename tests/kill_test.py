@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -50,8 +51,11 @@ def forked(function: Callable[[], None], seconds: float = math.inf) -> int:
         tqdm.set_lock(threading.RLock())  # its own is one for all processes: taken for ever when one is killed with it
         try:
             with open("output", "a") as output, redirect_stdout(output), redirect_stderr(output):
-                function()
-            status = 0
+                try:
+                    function()
+                    status = 0
+                except Exception:
+                    traceback.print_exc()
         finally:
             os._exit(status)  # past everything that belongs to the parent
     while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:

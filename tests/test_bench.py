@@ -1,9 +1,15 @@
 """The yardstick of the benchmark does the same work as ours: else their times could not be compared."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import bench
 import plain_loop
 import pytest
 import torch
+from conftest import torchrun_environments
 
 import stages
 from dataset import encode_questions
@@ -82,6 +88,32 @@ def test_the_plain_answers_are_ours(pair, corpus):
     ids, lengths = encode_questions(questions, corpus.stoi, corpus.block_size, "questions")
     answers = [plain_loop.answer(plain, plain_corpus, question, stages.ANSWER_LENGTH) for question in questions]
     assert answers == stages.answer(ours, corpus, ids, lengths) and len(set(answers)) == 2
+
+
+PROGRAM = f"""
+import sys
+sys.path[:0] = [{str(Path(bench.__file__).parent)!r}]
+import bench
+bench.LARGE, bench.LARGE_BATCH, bench.LARGE_STEPS = dict(n_layer=1, n_head=2, n_embd=32, block_size=64), 8, 16
+bench.main()
+"""
+
+
+@pytest.mark.parametrize("how", ["eager", "sharded"])
+def test_a_large_model_is_measured_in_several_processes(folder, how):
+    """They take the steps of one training, and only the first of them reports."""
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "program.py", "--large", how, "--device", "cpu", "--data", str(folder)]
+    processes = [
+        subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe)
+        for environment in torchrun_environments(2)
+    ]
+    said = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    found = json.loads(said[0][0].splitlines()[-1])
+    assert found.keys() == {"step", "targets", "share", "memory"} and min(found.values()) > 0
+    assert said[1][0] == ""
 
 
 def test_needed_operations_by_hand(make_model):

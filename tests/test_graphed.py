@@ -3,6 +3,7 @@
 Needs a GPU, except for the last test, most of whose cases do.
 """
 
+import gc
 from contextlib import suppress
 
 import pytest
@@ -61,6 +62,18 @@ def test_dropout_draws_anew_at_every_replay(corpus_text, make_model):
     config = TrainerConfig(max_epochs=6, batch_size=8, learning_rate=1e-12, log_every=1)
     Trainer(make_model(resid_pdrop=0.5).cuda(), corpus, None, config, lines.append).train()
     assert len({round(line["loss"], 5) for line in lines}) == 6
+
+
+@needs_cuda
+def test_a_graph_nobody_needs_any_more_does_not_disturb_the_next(corpus_text, make_model):
+    """A trainer refers to itself, so that only the garbage collector frees its graph: whenever it likes."""
+    usual = losses(corpus_text, make_model, graphed=True)[0]  # leaves a trainer behind
+    before = gc.get_threshold()
+    gc.set_threshold(1)  # from now on at every occasion
+    try:
+        assert losses(corpus_text, make_model, graphed=True)[0] == pytest.approx(usual, rel=1e-3)
+    finally:
+        gc.set_threshold(*before)
 
 
 # ---------------------------------------------------------------------------------------------------- deterministic

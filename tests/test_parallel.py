@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import torchrun_environments
 
 import stages
 from parallel import Processes
@@ -34,21 +35,18 @@ leave(main())
 """
 
 
-def start(folder: Path, launcher: list[str], more: list[str], **environment: str | int) -> subprocess.Popen:
+def start(
+    folder: Path, launcher: list[str], more: list[str], environment: Mapping[str, str] = os.environ
+) -> subprocess.Popen:
     sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
     command = [sys.executable, *launcher, "program.py", "pretrain", "vanilla", "wiki.txt", "--device", "cpu"]
     command += ["--max_epochs", "3", "--batch_size", "4", *sizes, *more]
-    environment = os.environ | {name: str(value) for name, value in environment.items()} | {"OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
+    environment, pipe = {**environment, "OMP_NUM_THREADS": "1"}, subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe)
 
 
 def start_two(folder: Path, *more: str) -> list[subprocess.Popen]:
-    """What torchrun does for two processes, without the seconds that it takes to start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=free.getsockname()[1], WORLD_SIZE=2, LOCAL_WORLD_SIZE=2)
-    return [start(folder, [], [*more], RANK=rank, LOCAL_RANK=rank, **shared) for rank in range(2)]
+    return [start(folder, [], [*more], environment) for environment in torchrun_environments(2)]
 
 
 def make_alone(monkeypatch) -> None:
