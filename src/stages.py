@@ -24,6 +24,7 @@ from startup import (
     build,
     check_outputs,
     given,
+    has_bf16,
     model_config,
     open_corpus,
     open_questions,
@@ -242,7 +243,7 @@ def _train(
         lr_decay=True,
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * corpus.block_size,
-        bf16=dtype == "bf16" and where.type == "cuda",  # elsewhere it is slower, not faster
+        bf16=dtype == "bf16" and has_bf16(where),
         compile=running.compile,
         skip_nonfinite=running.skip_nonfinite,
         seed=running.seed,

@@ -176,6 +176,11 @@ def placed(
         torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
+def has_bf16(where: torch.device) -> bool:
+    """Does it multiply matrices in bf16? CPUs and NVIDIA's GPUs before Ampere can, but slower than in float32."""
+    return where.type == "cuda" and torch.cuda.get_device_capability(where) >= (8, 0)
+
+
 def read_trained(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
     state_dict, record = read_parameters(path)
     kinds = {"variant": str, "config": dict, "vocabulary": str}

@@ -7,7 +7,6 @@ Where the time goes, and what is done about it: batches are made on the device, 
 are not computed (packing.py); on a CUDA device the whole step is replayed from a graph (graphed.py).
 """
 
-import importlib.util
 import math
 import sys
 import time
@@ -151,13 +150,9 @@ class Trainer:
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last line of the log
         self.skipped = torch.zeros((), device=self.device)  # steps left out by skip_nonfinite since then
         self.line: dict[str, float] = {}  # the last of the log
-        self.compiled = config.compile == "on" or (
-            config.compile == "auto"
-            and on_cuda
-            and self.last_step >= STEPS_TO_COMPILE
-            and hasattr(model, "compile_parts")
-            and importlib.util.find_spec("triton") is not None
-        )
+        pays = on_cuda and self.last_step >= STEPS_TO_COMPILE and hasattr(model, "compile_parts")
+        self.obstacle = obstacle_to_compiling(self.device) if config.compile == "auto" and pays else None
+        self.compiled = config.compile == "on" or (config.compile == "auto" and pays and self.obstacle is None)
         if self.compiled:
             model.compile_parts(dynamic=False if self.graphed else None)
 
@@ -165,6 +160,7 @@ class Trainer:
         """How steps are computed, for people."""
         parts = ["bf16" if self.config.bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"]
         parts += ["a CUDA graph a step"] * self.graphed + ["compiled"] * self.compiled
+        parts += [f"not compiled ({self.obstacle})"] * (self.obstacle is not None)
         parts += ["checkpointed activations"] * getattr(self.model, "checkpoint_activations", False)
         parts += [str(self.processes)] * (self.processes is not None)
         # Among latents there is no padding to leave out, only rows of like length to put together.
@@ -381,6 +377,15 @@ class Trainer:
         if self.slots == 0:
             self.slots = self.update.computed = _round_up(max(needed) * 1.02, 256)
         return [self.slots if n <= self.slots else _round_up(n, 256) for n in needed]
+
+
+def obstacle_to_compiling(device: torch.device) -> str | None:
+    """Why no kernels can be made here: Triton, a C compiler or Python's headers may be missing, the GPU too old."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except Exception as error:  # of many kinds, from several libraries
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return None
 
 
 def _on_host(value: Any) -> Any:

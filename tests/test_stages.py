@@ -89,6 +89,7 @@ def pretended_gpu(monkeypatch):
     zeros = torch.zeros  # by which a device is tried
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **options: zeros(*size, **options))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))  # the oldest that has bf16
     monkeypatch.setattr(stages.GPT, "to", stay)
     monkeypatch.setattr(data.RowDataset, "to", stay)
 
@@ -184,6 +185,11 @@ def test_how_precise_products_are_on_a_gpu_and_elsewhere(pretended_gpu, name, dt
     assert (trainer.config.bf16, trainer.precision) == expected[dtype or ALL_RECIPES[name].dtype]
     trainer = command(*words, device="cpu")
     assert (trainer.config.bf16, trainer.precision) == (False, "highest")
+
+
+def test_bf16_is_not_for_gpus_that_only_imitate_it(pretended_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not command(*PRETRAIN, *TINY, "--recipe", "strong", device="cuda").config.bf16
 
 
 # ----------------------------------------------------------------------------------------------------------- flags

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn as nn
+from conftest import needs_cuda
 from torch.utils.data import Dataset
 
 import trainer
@@ -314,3 +315,29 @@ def test_when_every_step_is_bad_there_is_no_going_on():
 
     with pytest.raises(Diverged, match="after leaving out every step"):
         Trainer(Never(), BatchSquares(8), None, TrainerConfig(batch_size=4, skip_nonfinite=True)).train()
+
+
+# ---------------------------------------------------------------------------------------------------- compiling
+
+
+def no_compiler(*arguments, **options):
+    def compiled(*arguments):
+        raise RuntimeError("No working C compiler found\nand so on")
+
+    return compiled
+
+
+def test_a_machine_that_cannot_compile_is_found_out_beforehand(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    assert trainer.obstacle_to_compiling(torch.device("cpu")) is None
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert trainer.obstacle_to_compiling(torch.device("cpu")) == "No working C compiler found"
+
+
+@needs_cuda
+def test_a_long_run_goes_on_without_a_compiler(monkeypatch, corpus, make_model):
+    monkeypatch.setattr(trainer, "STEPS_TO_COMPILE", 1)
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    run = Trainer(make_model().cuda(), corpus.to("cuda"), None, TrainerConfig(max_epochs=2, batch_size=4))
+    assert "not compiled (No working C compiler found)" in str(run)
+    assert math.isfinite(run.train()["loss"])
