@@ -168,8 +168,9 @@ def placed(
     torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
     torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
     try:
+        chosen = torch.cuda.device(where) if where.type == "cuda" and where.index else nullcontext()  # for its graphs
         joined = nullcontext() if processes is None else processes.joined(where)
-        with repeatable() if deterministic else nullcontext(), joined:
+        with repeatable() if deterministic else nullcontext(), chosen, joined:
             yield where
     finally:
         torch.set_float32_matmul_precision(before)

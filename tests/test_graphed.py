@@ -138,6 +138,14 @@ def test_every_variant_can_be_deterministic(corpus_text, make_model, device, var
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_the_second_gpu_computes_what_the_first_does(corpus_text, make_model):
+    (one, trainer), (other, second) = (trained(corpus_text, make_model, device) for device in ("cuda:0", "cuda:1"))
+    assert trainer.update.graph is not None and second.update.graph is not None
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert torch.cuda.current_device() == 0, "as before"
+
+
 def test_determinism_ends_with_the_run():
     with startup.placed("cpu", deterministic=True):
         assert torch.are_deterministic_algorithms_enabled()
