@@ -5,11 +5,12 @@
     python tests/accuracy.py --set pretrain.learning_rate=3e-3 --set question_share=0.25
 
 For every variant and seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at a
-time, each in a process of its own (several share one GPU well). Prints a line a run and a summary a variant, and
-writes the runs to OUT/accuracy.jsonl.
+time, each in a process of its own (several share one GPU well; `--device cuda:0 cuda:1` uses two). Prints a line a run
+and a summary a variant, and writes the runs to OUT/accuracy.jsonl.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -43,7 +44,7 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     return recipe
 
 
-def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
+def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | None) -> dict:
     """All four stages of one variant and seed, as a dict of what came out."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
     torch.set_num_threads(args.threads)
@@ -60,12 +61,12 @@ def one_run(args: argparse.Namespace, variant: str, seed: int) -> dict:
             sys.exit(f"accuracy.py: {len(rows)} train rows have no fold {args.fold} of {args.holdout}")
         train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
         test.write_text("".join(rows[begin:end]), encoding="utf-8")
-    common = {"seed": seed, "recipe": args.recipe, "device": args.device}
+    common = {"seed": seed, "recipe": args.recipe, "device": device}
     result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set}
     result |= {"fold": args.fold} if args.holdout else {}
 
     def accuracy(params: str) -> float:
-        found = evaluate(variant, corpus, params, test, f"{params}.predictions", device=args.device)
+        found = evaluate(variant, corpus, params, test, f"{params}.predictions", device=device)
         return 100 * found["correct"] / found["total"]
 
     if not args.skip_scratch:
@@ -103,12 +104,14 @@ def main() -> None:
     parser.add_argument("--skip-scratch", action="store_true", help="leave out finetuning without pretraining")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
-    parser.add_argument("--device")
+    parser.add_argument("--device", nargs="+", default=[None], help="one for all, or several that take turns")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = [pool.submit(one_run, args, variant, seed) for variant in args.variants for seed in args.seeds]
+        runs = [(variant, seed) for variant in args.variants for seed in args.seeds]
+        devices = itertools.cycle(args.device)
+        futures = [pool.submit(one_run, args, *run, device) for run, device in zip(runs, devices, strict=False)]
         for future in as_completed(futures):
             results.append(future.result())
             print(show(results[-1]), flush=True)
