@@ -220,6 +220,7 @@ def ask(
 
     A name alone stands for "Where was NAME born?". `show` "attention" draws what the answer looks at.
     """
+    startup.refuse_several_processes("ask")
     with startup.opened(variant, pretrain_corpus_path, reading_params_path, recipe, device, **settings) as opened:
         model, corpus = opened
         if question is not None:

@@ -202,7 +202,8 @@ class CausalSelfAttention(nn.Module):
             y = join_heads(packed_attention(q, k, v, packing, self.attn_drop))[0]  # (N, C)
             return self.resid_drop(self.proj(y))
         q, k, v = split_heads(qkv, 3 * self.n_head, packing).chunk(3, dim=1)  # (B, nh, T, hs) each
-        q, k = self._turn(q, positions), self._turn(k, positions)
+        longest = cache.max_positions if cache is not None else 0
+        q, k = self._turn(q, positions, longest), self._turn(k, positions, longest)
         mask = None
         if cache is not None:
             k, v, mask = cache.update(k, v, positions)  # (B, nh, S, hs), (B, 1, T, S)

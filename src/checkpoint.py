@@ -74,6 +74,7 @@ def remove_leftovers(path: str | Path) -> None:
 def check_writable(path: str | Path) -> None:
     """Raise OSError saying why `path` could not be written, before hours are spent on what should go there."""
     path = Path(path).resolve()
+    _check_name(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: cannot be written: it is a folder")
     if path.exists() and not path.is_file():
@@ -86,6 +87,14 @@ def check_writable(path: str | Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _check_name(path: str | Path) -> None:
+    """ValueError for a name that torch, when it maps a file, cannot hand on."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{path}: the name is not UTF-8, and parameters of such a name could not be read") from None
 
 
 def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
@@ -114,6 +123,9 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
 
 
 def file_sha256(path: str | Path) -> str:
+    """Of the file's content. ValueError for what is no plain file: a pipe has been read when it is asked for this."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path}: not a plain file, so nobody could tell later what was read: make it one first")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -125,6 +137,7 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
     hold, and every part must match its checksum. Raises OSError if the file cannot be read, ValueError saying what is
     wrong with it; `kind` says what it should be.
     """
+    _check_name(path)
     with open(path, "rb"):  # an OSError of its own, for a folder as well
         pass
     try:

@@ -17,7 +17,8 @@ class GraphedStep:
     The first call runs as usual and lets libraries, compiler and optimizer allocate what they keep. The second is
     recorded. A graph has fixed shapes and reads from fixed places: batches are copied there, one of fewer than `rows`
     with rows beside it whose targets are ignored. A step that computes another number of positions than `computed`, or
-    whose batch does not fit, runs as usual: the same steps do in a run that is continued.
+    whose batch has another number of rows and is no smaller one, runs as usual: the same steps do in a run that is
+    continued. All rows are of one length.
     """
 
     def __init__(
@@ -40,21 +41,22 @@ class GraphedStep:
         self.y[: len(y)].copy_(y)
         if len(y) < self.rows:
             self.y[len(y) :].fill_(self.ignore_index)
-        if first:
-            return self._on_side_stream()
-        if self.graph is None:
-            gc.collect()  # of an earlier run: a graph that is freed while another is recorded makes that fail
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.result = self.step(self.x, self.y, self.computed)
-        self.graph.replay()
+        with torch.cuda.device(x.device):  # whose streams the next lines mean
+            if first:
+                return self._on_side_stream()
+            if self.graph is None:
+                gc.collect()  # of an earlier run: a graph that is freed while another is recorded makes that fail
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, stream=self.stream):
+                    self.result = self.step(self.x, self.y, self.computed)
+            self.graph.replay()
         return self.result
 
     def _on_side_stream(self) -> tuple[Tensor, Tensor]:
         """The first step, on a stream of its own as recording will be: what it allocates must not be the default's."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        self.stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
             result = self.step(self.x, self.y, self.computed)
-        current.wait_stream(stream)
+        current.wait_stream(self.stream)
         return result

@@ -236,6 +236,7 @@ class GPT(nn.Module):
         With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
         With `computed`, which must be at least `positions_needed(targets).sum()`, only the positions up to each row's
         last target are computed, in so many slots: the same loss for less work, and logits (computed, V) of the slots.
+        (A model with latents, among which there is no padding, computes all.)
         Raises ValueError if T exceeds block_size and the variant cannot do that.
         """
         packing = None

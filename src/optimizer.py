@@ -36,11 +36,11 @@ def parameter_groups(
 
 
 def muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups with what decays split in two: hidden matrices, for Muon, and the others, those of `model.head`."""
+    """The groups with what decays split in two: hidden matrices, for Muon, and the others, such as `model.head`."""
     decay, no_decay = groups
-    of_head = {id(p) for p in model.head.parameters()}
-    hidden = [p for p in decay["params"] if id(p) not in of_head]
-    others = [p for p in decay["params"] if id(p) in of_head]
+    matrices = {id(p) for p in parameter_groups(model, 0.0)[0]["params"]} - {id(p) for p in model.head.parameters()}
+    hidden = [p for p in decay["params"] if id(p) in matrices]
+    others = [p for p in decay["params"] if id(p) not in matrices]
     return [{**decay, "params": hidden, "muon": True}, {**decay, "params": others}, no_decay]
 
 
@@ -82,7 +82,7 @@ class Muon(torch.optim.AdamW):
         self.param_groups = groups
         for group in groups:
             if group["muon"]:
-                shapes = sorted(group["params"], key=lambda p: p.shape)
+                shapes = sorted((p for p in group["params"] if p.grad is not None), key=lambda p: p.shape)
                 for _, same in groupby(shapes, key=lambda p: p.shape):  # a batch of products for each shape
                     self._update(list(same), group["lr"], group["weight_decay"], getattr(self, "found_inf", None))
 

@@ -110,6 +110,12 @@ class Processes:
         dist.all_reduce(total)
         return total / self.count
 
+    def agree(self, value: int, device: torch.device) -> bool:
+        """Do all processes have the same `value`? All must ask."""
+        highest = torch.tensor([value, -value], device=device)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return bool(highest[0] == -highest[1])
+
     def whole(self, value: Tensor) -> Tensor:
         """A tensor of which each process may hold a part; all must ask."""
         return value.full_tensor() if isinstance(value, DTensor) else value

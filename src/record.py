@@ -35,8 +35,9 @@ def plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
 
 def command_line(record: dict[str, Any]) -> str:
     """The command that makes these parameters again, for a shell."""
-    arguments, processes = dict(record["arguments"]), record.get("processes", 1)
-    words = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}"]
+    arguments, processes, machines = dict(record["arguments"]), record.get("processes", 1), record.get("machines", 1)
+    words = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes // machines}"]
+    words[1:1] = [f"--nnodes={machines}"] * (machines > 1)
     words += ["src/run.py", record["command"]]
     words += [str(arguments.pop(name)) for name in ("variant", "pretrain_corpus_path")]
     for name, value in arguments.items():

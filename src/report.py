@@ -115,6 +115,7 @@ def report(
     for `ask` a record of how often each confidence was right beside each set of parameters. Parameters of a pretraining
     contribute their curves. Returns {"page": Path, "runs": [Run]}. ValueError if there is nothing to report about.
     """
+    startup.refuse_several_processes("report")
     try:
         import report_sections  # here, because matplotlib takes a second to import and no other command needs it
     except ImportError:

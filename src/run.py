@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
             add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
             add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the model; auto: if it pays")
             add("--checkpoint_activations", action="store_true", help="less memory, a third more computation")
-            add("--shard", action="store_true", help="divide the model among the processes of torchrun")
+            add("--shard", action="store_true", help="divide the model among the processes; leaves no checkpoints")
             add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
             seconds = "seconds between checkpoints of the unfinished run; 0: after each step (%(default)s)"
             add("--checkpoint_every", type=float, default=60, metavar="SECONDS", help=seconds)
@@ -152,6 +152,8 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         if any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__):
             return fail(f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without")
+        if "Symlink loop" in str(error):  # Path.resolve, before Python 3.13
+            return fail(str(error))
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
         return fail("this does not fit into memory: lower --batch_size or the sizes of the model")

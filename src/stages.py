@@ -32,6 +32,7 @@ from startup import (
     processes_of_torchrun,
     read_trained,
     refuse_overwriting,
+    refuse_several_processes,
     seed_everything,
     vocabulary_of,
 )
@@ -164,8 +165,7 @@ def evaluate(
 
     Returns {"total", "correct", "predictions", "seconds"}; total is 0 for a file without answers.
     """
-    if processes_of_torchrun() is not None:
-        raise ValueError("evaluate runs in one process: start it with python, not with torchrun")
+    refuse_several_processes("evaluate")
     state_dict, record = read_trained(reading_params_path)
     chosen = find_recipe(recipe or (record or {}).get("recipe") or "course")
     questions_path = data.find_file(eval_corpus_path)
@@ -251,7 +251,7 @@ def _train(
     sharded = processes is not None and processes.shard
     if sharded and config.optimizer == "muon":
         raise ValueError("--shard: Muon needs whole matrices: choose a recipe that trains with AdamW, as course does")
-    device = torch.cuda.get_device_name() if where.type == "cuda" else str(where)
+    device = torch.cuda.get_device_name(where) if where.type == "cuda" else str(where)
     files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}
     hashes = {f"{name}_sha256": about["arguments"].get(argument) for name, argument in files.items()}
     record = {
@@ -265,18 +265,24 @@ def _train(
         "vocabulary": vocabulary_of(corpus),
         "trainer": asdict(config),
         "processes": 1 if processes is None else processes.count,
+        "machines": 1 if processes is None else processes.count // processes.local_count,
         "device_type": where.type,
         "device": device,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
-    if running.resume and processes is None and not Path(f"{path}.resume").exists():
-        take_over(path).release()  # refused while another process is writing it
-        if (complete := complete_already(path, record)) is not None:
-            print(f"{path}: complete already")
-            return complete
-        print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
-    machine = {"device": device, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
     first = processes is None or processes.is_first
+    if running.resume:
+        complete = None
+        if first and not Path(f"{path}.resume").exists():
+            take_over(path).release()  # refused while another process is writing it
+            if (complete := complete_already(path, record)) is None:
+                print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
+        done = complete is not None
+        if done if processes is None else not processes.agree(done, where):  # the others never say that it is done
+            print(f"{path}: complete already")
+            return complete or record
+    machine = {"device": device, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    machine["processes"] = record["processes"]
     keep = {"every": running.checkpoint_every, "resume": running.resume, "overwrite": running.overwrite}
     keep |= {"tb_expt_name": running.tb_expt_name, "first": first, "alone": processes is None, "sharded": sharded}
     with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
@@ -287,7 +293,10 @@ def _train(
         print(f"{len(train_dataset):,} rows, {stage.max_epochs} epochs, batches of {batch_size}", flush=True)
         trainer = Trainer(model, train_dataset.to(where), None, config, run.on_log, run.on_step, processes)
         run.restore(trainer)
-        print(f"computed in {trainer}" + f", continued after step {trainer.step:,}" * (trainer.step > 0), flush=True)
+        if processes is not None and not processes.agree(trainer.step, where):
+            raise ValueError(f"{path}.resume: some processes do not see it: all machines must read the same files")
+        how = ", no checkpoints" * sharded + f", continued after step {trainer.step:,}" * (trainer.step > 0)
+        print(f"computed in {trainer}{how}", flush=True)
         try:
             result = trainer.train()
         except Diverged as error:

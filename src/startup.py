@@ -53,13 +53,18 @@ def variant_options() -> dict[str, Option]:
 
 def processes_of_torchrun(shard: bool = False) -> "Processes | None":
     """The processes of this run if torchrun started several."""
-    if "LOCAL_RANK" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+    if "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         from parallel import Processes  # only here, as no other run needs it
 
         return Processes.of_torchrun(shard)
     if shard:
         raise ValueError("--shard divides a model among processes: start several with torchrun --nproc_per_node")
     return None
+
+
+def refuse_several_processes(command: str) -> None:
+    if processes_of_torchrun() is not None:
+        raise ValueError(f"{command} runs in one process: start it with python, not with torchrun")
 
 
 def seed_everything(seed: int) -> None:

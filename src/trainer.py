@@ -98,8 +98,8 @@ class Trainer:
     `on_step` the trainer itself after every step; what it raises ends training.
 
     What `state()` returns between two steps continues the run in another trainer of the same arguments: after
-    `load_state(...)`, `train()` does exactly the steps that were left. (Not so where the workers of a DataLoader draw
-    random numbers: they draw others.)
+    `load_state(...)`, `train()` does exactly the steps that were left. (Not so where a DataLoader's dataset draws
+    random numbers, or several processes draw dropout: they draw others.)
     """
 
     def __init__(
@@ -249,9 +249,12 @@ class Trainer:
         self.loss_steps, self.line, self.slots = state["loss_steps"], state["line"], state["slots"]
         if self.graphed:
             self.update.computed = self.slots or None
-        if self.processes is not None and not self.processes.is_first:
-            return  # the state of dropout is that of the first process; the others draw their own
-        _set_random_state(self.device, state["random"])
+        if self.processes is not None:  # each had a sum and a state of dropout of its own; kept are the first's
+            self.loss_sum.zero_()
+            self.skipped.zero_()
+            self.loss_steps = 0
+        if self.processes is None or self.processes.is_first:
+            _set_random_state(self.device, state["random"])
 
     def _mean_loss(self, loss_sum: Tensor) -> float:
         """Of the steps since the last line of the log that were not left out; nan if all were.

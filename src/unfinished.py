@@ -136,12 +136,15 @@ class UnfinishedRun:
         self.due = time.monotonic() + self.every
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
         for signum, handler in self.before.items():
             signal.signal(signum, handler)
         if self.first:
             self.log.close()
             self.lock.release()
+        if kind is KeyboardInterrupt:  # where no signals are handled
+            how = f": {self._how_to_continue()}" if self.first else ""
+            raise Stopped(f"stopped at once{how}", signal.SIGINT) from None
 
     def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:  # the second time: at once

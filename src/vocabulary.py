@@ -21,7 +21,8 @@ def make_vocabulary(characters: Iterable[str]) -> str:
 
 def code_points(text: str) -> np.ndarray:
     """The Unicode number of every character, (len(text),) uint32."""
-    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    # Surrogates stand for bytes of a command line that are no UTF-8: they have a number, and no vocabulary has them.
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
 def token_table(vocabulary: Iterable[str]) -> np.ndarray:

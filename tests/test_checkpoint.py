@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from checkpoint import atomic_write, check_writable, read_parameters, save_parameters
+from checkpoint import atomic_write, check_writable, file_sha256, read_parameters, save_parameters
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -38,6 +38,19 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
         check_writable(tmp_path)
     with pytest.raises(OSError, match="there is no folder"):
         check_writable(tmp_path / "none" / "file")
+
+
+def test_a_name_that_torch_cannot_read_is_refused_before_it_is_written(tmp_path):
+    for use in (check_writable, read_parameters):
+        with pytest.raises(ValueError, match="not UTF-8"):
+            use(tmp_path / "caf\udce9")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_can_be_read_only_once_has_no_hash(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: not a plain file"):
+        file_sha256(tmp_path / "pipe")
 
 
 def test_parameters_and_record_come_back(tmp_path, make_model):

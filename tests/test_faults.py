@@ -418,6 +418,8 @@ def test_what_several_processes_made_is_repeated_by_as_many():
     arguments = {"variant": "vanilla", "pretrain_corpus_path": "wiki.txt", "shard": True}
     record = {"command": "pretrain", "processes": 2, "arguments": arguments}
     assert command_line(record) == "torchrun --nproc_per_node=2 src/run.py pretrain vanilla wiki.txt --shard"
+    record |= {"processes": 16, "machines": 2}
+    assert command_line(record).startswith("torchrun --nnodes=2 --nproc_per_node=8 src/run.py")
 
 
 def test_show_says_what_parameters_are_and_how_to_make_them_again(corpus_folder, capsys):

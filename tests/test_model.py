@@ -326,7 +326,11 @@ def test_longer_sequences_than_trained_on_are_accepted_or_refused(model):
     """Rotary and sinusoidal positions exist at any length, learned ones do not."""
     assert model.variant.any_length == (model.config.variant in ("rope", "sinusoidal"))
     if model.variant.any_length:
-        assert torch.isfinite(model(tokens(2, 3 * T))[0]).all()
+        idx = tokens(2, 3 * T)
+        logits = model(idx)[0]
+        assert torch.isfinite(logits).all()
+        caches, positions = [KVCache(3 * T) for _ in model.blocks], torch.arange(3 * T).expand(2, -1)
+        torch.testing.assert_close(model(idx, positions=positions, caches=caches)[0], logits)
     else:
         with pytest.raises(ValueError, match=f"{T + 1} tokens does not fit block_size {T}"):
             model(tokens(1, T + 1))

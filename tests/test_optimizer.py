@@ -67,6 +67,19 @@ def test_hidden_matrices_go_to_muon_and_nothing_else(make_model):
     assert muon == {f"blocks.{i}.{name}.weight" for i in range(2) for name in linear}
 
 
+def test_muon_is_for_matrices_whatever_decays_besides(corpus, make_model):
+    """And what is frozen stays as it is."""
+    model = make_model()
+    model.blocks[0].mlp[0].weight.requires_grad_(False)
+    frozen = model.blocks[0].mlp[0].weight.detach().clone()
+    config = TrainerConfig(max_epochs=1, optimizer="muon", decay_gains_and_embeddings=True)
+    trainer = Trainer(model, corpus, None, config)
+    (muon,) = (group["params"] for group in trainer.optimizer.param_groups if group["muon"])
+    assert {p.dim() for p in muon} == {2} and not any(p is model.tok_emb.weight for p in muon)
+    trainer.train()
+    assert torch.equal(model.blocks[0].mlp[0].weight, frozen)
+
+
 def test_the_trainer_learns_with_it(corpus, make_model):
     losses = {}
     for optimizer in ("adamw", "muon"):

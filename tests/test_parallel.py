@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import torch
 from conftest import torchrun_environments
 
 import stages
+import startup
 from parallel import Processes
 from recipes import RECIPES
 from run import main
+from trainer import Trainer, TrainerConfig
 from unfinished import Stopped, UnfinishedRun
 
 SRC = Path(stages.__file__).parent
@@ -77,6 +80,31 @@ def test_two_processes_continue_what_one_began(folder, monkeypatch):
     log, expected = read_log(folder / "shared"), read_log(folder / "alone")
     assert [line["loss"] for line in log] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
     assert not (folder / "shared.resume").exists()
+    written = (folder / "shared.log.jsonl").stat().st_mtime_ns
+    programs = start_two(folder, "--writing_params_path", "shared", "--resume")
+    outputs = [program.communicate(timeout=120) for program in programs]
+    assert [program.returncode for program in programs] == [0, 0], outputs
+    assert outputs[0][0] == "shared: complete already\n" and outputs[1][0] == ""
+    assert (folder / "shared.log.jsonl").stat().st_mtime_ns == written
+
+
+def test_all_machines_must_see_the_checkpoint(folder, monkeypatch):
+    """Else one process would go on from it and another begin anew, and what they average would belong to neither."""
+    monkeypatch.setattr(UnfinishedRun, "on_step", lambda run, trainer: run._save(trainer))
+    monkeypatch.setattr(UnfinishedRun, "complete", lambda run: None)
+    make_alone(monkeypatch)
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    other = folder / "other machine"
+    other.mkdir()
+    for name in ("wiki.txt", "program.py"):
+        shutil.copy(folder / name, other / name)
+    programs = [
+        start(where, [], ["--writing_params_path", "alone", "--resume"], environment)
+        for where, environment in zip((folder, other), torchrun_environments(2), strict=True)
+    ]
+    errors = [program.communicate(timeout=120)[1] for program in programs]
+    assert [program.returncode for program in programs] == [2, 2], errors
+    assert all("alone.resume: some processes do not see it: all machines must read the same files" in e for e in errors)
 
 
 def test_two_processes_follow_the_trajectory_of_one(folder, monkeypatch):
@@ -155,6 +183,8 @@ EVALUATE = ["evaluate", "vanilla", "wiki.txt", "--reading_params_path", "P", "--
         ([*PRETRAIN, "--device", "cuda"], "2 processes need a GPU each and this machine has 1: start torchrun with"),
         ([*PRETRAIN, "--device", "cuda:1"], "each on its own GPU"),
         ([*EVALUATE, "--outputs_path", "O"], "evaluate runs in one process"),
+        (["report", *EVALUATE[2:], "--outputs_path", "O.html"], "report runs in one process"),
+        (["ask", *EVALUATE[1:5], "Where was Ada Fern born?"], "ask runs in one process"),
     ],
 )
 def test_what_several_processes_cannot_do_is_one_sentence(
@@ -180,6 +210,25 @@ def test_one_of_several_leaves_without_tidying_up():
 def test_one_process_cannot_divide_a_model(folder, capsys):
     assert main([*PRETRAIN, "--shard"]) == 2
     assert "start several with torchrun" in capsys.readouterr().err
+
+
+def test_a_rank_without_a_world_is_no_torchrun(monkeypatch):
+    """Other launchers set it, too."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert startup.processes_of_torchrun() is None
+
+
+def test_what_several_processes_lost_count_of_is_counted_anew(corpus, make_model):
+    """Each has a sum of losses of its own, and the checkpoint has the first's."""
+    config = TrainerConfig(max_epochs=3, batch_size=4, log_every=100)
+    states = []
+    Trainer(make_model(), corpus, None, config, on_step=lambda trainer: states.append(trainer.state())).train()
+    assert states[1]["loss_sum"] > 0 and states[1]["loss_steps"] == 2
+    processes = Processes(0, 2, 0, 2, shard=True)  # which wraps nothing
+    trainer = Trainer(make_model(), corpus, None, config, processes=processes)
+    trainer.load_state(states[1])
+    assert trainer.step == 2 and trainer.loss_steps == 0 and trainer.loss_sum == 0
 
 
 def test_a_run_of_one_process_does_without(folder, monkeypatch):

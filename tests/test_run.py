@@ -70,6 +70,19 @@ def test_a_machine_that_cannot_compile_is_named_as_such(folder, monkeypatch, cap
     assert line == "run.py: --compile: this machine cannot (no compiler found): --compile off does without"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
+def test_a_path_that_leads_to_itself_is_one_sentence(folder, capsys):
+    os.symlink("loop", "loop")
+    assert run.main(["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "loop"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_question_that_is_no_text_is_one_sentence(finetuned, capsys):
+    words = ["ask", "vanilla", "wiki.txt", "--reading_params_path", "fine", "--device", "cpu"]
+    assert run.main([*words, "Where was Ada\udce9 born?"]) == 2
+    assert "the character '\\udce9' (U+DCE9) does not occur in the pretraining corpus" in capsys.readouterr().err
+
+
 def test_the_courses_commands_from_end_to_end(folder):
     pretrained = command(*PRETRAIN)
     assert pretrained.returncode == 0, pretrained.stderr

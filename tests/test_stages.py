@@ -88,7 +88,7 @@ def pretended_gpu(monkeypatch):
 
     zeros = torch.zeros  # by which a device is tried
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **options: zeros(*size, **options))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))  # the oldest that has bf16
     monkeypatch.setattr(stages.GPT, "to", stay)
     monkeypatch.setattr(data.RowDataset, "to", stay)

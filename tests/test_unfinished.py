@@ -251,6 +251,24 @@ def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, monk
     assert Path("p").read_bytes() == Path("whole").read_bytes()
 
 
+def test_where_no_signals_are_handled_a_stop_says_as_well_how_to_continue(folder, monkeypatch, capsys):
+    """As when several processes train one model: what is lost is what came after the last checkpoint."""
+    on_step, init = UnfinishedRun.on_step, UnfinishedRun.__init__
+
+    def interrupted(self, trainer):
+        on_step(self, trainer)
+        if trainer.step == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(UnfinishedRun, "__init__", lambda *given, **how: init(*given, **how | {"alone": False}))
+    monkeypatch.setattr(UnfinishedRun, "on_step", interrupted)
+    words = ["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", "--device", "cpu", "--max_epochs", "3"]
+    words += ["--batch_size", "4", "--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]
+    assert run.main([*words, "--checkpoint_every", "0"]) == 130
+    error = capsys.readouterr().err
+    assert "stopped at once: p.resume holds step 6" in error and "--resume" in error and "before training" not in error
+
+
 # ------------------------------------------------------------------------------------------------------------ lock
 
 
