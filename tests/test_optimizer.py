@@ -130,3 +130,17 @@ def test_a_saved_state_continues():
     continued.load_state_dict(optimizer.state_dict())
     train(continued, second, gradients[2:])
     assert all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))
+
+
+def test_muon_is_its_formula():
+    start, gradients = torch.randn(4, 16), torch.randn(3, 4, 16)  # not square
+    matrix = torch.nn.Parameter(start.clone())
+    optimizer = Muon([dict(params=[matrix], weight_decay=0.5, muon=True)], lr=0.1)
+    expected, average = start.clone(), torch.zeros(4, 16)
+    for gradient in gradients:
+        matrix.grad = gradient.clone()
+        optimizer.step()
+        average = 0.95 * average + 0.05 * gradient
+        update = orthogonalized((0.95 * average + 0.05 * gradient)[None])[0]
+        expected = (1 - 0.1 * 0.5) * expected - 0.1 * 0.2 * 16**0.5 * update
+    torch.testing.assert_close(matrix.detach(), expected, rtol=1e-3, atol=2e-3)

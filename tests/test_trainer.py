@@ -341,3 +341,36 @@ def test_a_long_run_goes_on_without_a_compiler(monkeypatch, corpus, make_model):
     run = Trainer(make_model().cuda(), corpus.to("cuda"), None, TrainerConfig(max_epochs=2, batch_size=4))
     assert "not compiled (No working C compiler found)" in str(run)
     assert math.isfinite(run.train()["loss"])
+
+
+# ------------------------------------------------------------------------- epochs of more rows than are made together
+
+
+def test_no_two_draws_are_the_same(monkeypatch):
+    monkeypatch.setattr(trainer, "ROWS_AT_ONCE", 4)
+    drawn = []
+
+    class Drawing(BatchSquares):
+        def batch(self, indices, generator=None):
+            drawn.append(torch.rand((), generator=generator).item())
+            return super().batch(indices, generator)
+
+    Trainer(Line(), Drawing(10), None, TrainerConfig(max_epochs=3, batch_size=2)).train()
+    assert len(drawn) == len(set(drawn)) == 9
+
+
+def test_a_run_goes_on_from_any_of_them(monkeypatch):
+    monkeypatch.setattr(trainer, "ROWS_AT_ONCE", 4)
+
+    def make(on_step=None):
+        torch.manual_seed(0)
+        return Trainer(Line(), BatchSquares(10), None, TrainerConfig(max_epochs=2, batch_size=2), None, on_step)
+
+    states = []
+    whole = make(lambda run: states.append(run.state()))
+    whole.train()
+    for state in states:
+        run = make()
+        run.load_state(state)
+        run.train()
+        assert run.step == 10 and torch.equal(run.model.linear.weight, whole.model.linear.weight)
