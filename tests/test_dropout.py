@@ -1,10 +1,11 @@
-"""Dropout on a CPU is what torch's is, drawn another way."""
+"""Dropout on a CPU is what torch's is, drawn another way, and every place has the one that is its own."""
 
 import pytest
 import torch
 
-from attention import dot_product_attention, written_out_attention
+from attention import VARIANTS, dot_product_attention, written_out_attention
 from dropout import Dropout
+from model import GPT, GPTConfig
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
@@ -63,3 +64,29 @@ def test_probabilities_too_near_to_0_or_1_are_left_to_torch():
     assert not Dropout(1 - 1e-6)(x).any()
     assert torch.equal(Dropout(1e-6)(x), x / (1 - 1e-6)), "one number in a million is dropped"
     assert Dropout(0.25)(x).max() == torch.tensor(4 / 3, dtype=torch.float64), "in the precision of x"
+
+
+def gpt(variant: str, **probabilities: float) -> GPT:
+    options = {"bottleneck_dim": 4} if variant == "perceiver" else {}
+    sizes = dict(vocab_size=23, block_size=12, n_layer=3, n_head=2, n_embd=16)
+    none = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
+    return GPT(GPTConfig(**sizes, **none | probabilities, variant=variant, options=options))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_place_has_its_own_probability(variant):
+    for name, module in gpt(variant, embd_pdrop=0.1, resid_pdrop=0.2, attn_pdrop=0.3).named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            expected = 0.1 if name == "drop" else 0.3 if name.endswith("attn_drop") else 0.2
+            assert module.p == expected, name
+
+
+@pytest.mark.parametrize("name", ["attn_pdrop", "resid_pdrop"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_attention_drops_out_what_it_should(variant, name):
+    if (variant, name) == ("performer", "attn_pdrop"):
+        pytest.skip("has no weights to drop out")
+    attention, x = gpt(variant, **{name: 0.5}).blocks[0].attn, torch.randn(2, 12, 16)
+    assert torch.equal(attention.eval()(x), attention(x))
+    attention.train()
+    assert not torch.equal(attention(x), attention(x))
