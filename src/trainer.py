@@ -151,8 +151,9 @@ class Trainer:
         self.skipped = torch.zeros((), device=self.device)  # steps left out by skip_nonfinite since then
         self.line: dict[str, float] = {}  # the last of the log
         pays = on_cuda and self.last_step >= STEPS_TO_COMPILE and hasattr(model, "compile_parts")
-        self.obstacle = obstacle_to_compiling(self.device) if config.compile == "auto" and pays else None
-        self.compiled = config.compile == "on" or (config.compile == "auto" and pays and self.obstacle is None)
+        pays = pays and config.compile == "auto"
+        self.obstacle = obstacle_to_compiling(self.device) if pays else None
+        self.compiled = config.compile == "on" or (pays and self.obstacle is None)
         if self.compiled:
             model.compile_parts(dynamic=False if self.graphed else None)
 

@@ -5,7 +5,6 @@ import torch
 
 from attention import VARIANTS, dot_product_attention, written_out_attention
 from dropout import Dropout
-from model import GPT, GPTConfig
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
@@ -66,16 +65,10 @@ def test_probabilities_too_near_to_0_or_1_are_left_to_torch():
     assert Dropout(0.25)(x).max() == torch.tensor(4 / 3, dtype=torch.float64), "in the precision of x"
 
 
-def gpt(variant: str, **probabilities: float) -> GPT:
-    options = {"bottleneck_dim": 4} if variant == "perceiver" else {}
-    sizes = dict(vocab_size=23, block_size=12, n_layer=3, n_head=2, n_embd=16)
-    none = dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
-    return GPT(GPTConfig(**sizes, **none | probabilities, variant=variant, options=options))
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_place_has_its_own_probability(variant):
-    for name, module in gpt(variant, embd_pdrop=0.1, resid_pdrop=0.2, attn_pdrop=0.3).named_modules():
+def test_each_place_has_its_own_probability(make_model, variant):
+    model = make_model(variant=variant, n_layer=3, embd_pdrop=0.1, resid_pdrop=0.2, attn_pdrop=0.3)
+    for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
             expected = 0.1 if name == "drop" else 0.3 if name.endswith("attn_drop") else 0.2
             assert module.p == expected, name
@@ -83,10 +76,11 @@ def test_each_place_has_its_own_probability(variant):
 
 @pytest.mark.parametrize("name", ["attn_pdrop", "resid_pdrop"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_attention_drops_out_what_it_should(variant, name):
+def test_each_attention_drops_out_what_it_should(make_model, variant, name):
     if (variant, name) == ("performer", "attn_pdrop"):
         pytest.skip("has no weights to drop out")
-    attention, x = gpt(variant, **{name: 0.5}).blocks[0].attn, torch.randn(2, 12, 16)
+    model = make_model(variant=variant, n_layer=3, **{name: 0.5})
+    attention, x = model.blocks[0].attn, torch.randn(2, 12, model.config.n_embd)
     assert torch.equal(attention.eval()(x), attention(x))
     attention.train()
     assert not torch.equal(attention(x), attention(x))
