@@ -129,4 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # autograd has threads for each GPU that it sees, which a child would lack
     kill_and_resume(arguments.kills, arguments.seed)
