@@ -167,6 +167,18 @@ def test_each_process_has_its_own_dropout(make_model):
     assert seeds == [7, 8, 9], "the first has that of a run of one"
 
 
+def test_only_the_first_goes_on_with_the_dropout_of_the_checkpoint(corpus, make_model):
+    """It is the first's: another one with it would drop the same places."""
+    state = Trainer(make_model(), corpus, None, TrainerConfig()).state()
+    for rank in range(2):
+        processes = Processes(rank, 2, rank, 2, shard=True)  # which wraps nothing
+        trainer = Trainer(make_model(), corpus, None, TrainerConfig(), processes=processes)
+        torch.manual_seed(99)
+        before = torch.get_rng_state()
+        trainer.load_state(state)
+        assert torch.equal(torch.get_rng_state(), state["random"] if rank == 0 else before)
+
+
 @pytest.fixture
 def as_one_of_two(monkeypatch):
     for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2).items():

@@ -109,6 +109,12 @@ def test_only_weights_of_matrix_products_decay(make_model):
     )
 
 
+def test_a_basis_of_latents_does_not_decay(make_model):
+    """It has the shape of a weight and is an embedding."""
+    model = make_model(variant="perceiver", n_layer=3)
+    assert "down_block.C" in names_of(model, parameter_groups(model, 0.1)[1])
+
+
 @pytest.mark.parametrize("everything", [False, True])
 def test_each_parameter_is_in_exactly_one_group(make_model, everything):
     model = make_model()
@@ -148,6 +154,18 @@ def test_any_dataset_trains_any_model(kind):
     assert model.linear.weight.item() == pytest.approx(3, abs=0.05)
 
 
+def test_rows_are_made_by_as_many_processes_as_asked(monkeypatch):
+    asked, loader = [], trainer.DataLoader
+
+    def noted(*arguments, num_workers, **options):
+        asked.append(num_workers)
+        return loader(*arguments, **options)
+
+    monkeypatch.setattr(trainer, "DataLoader", noted)
+    Trainer(Line(), Squares(4), None, TrainerConfig(max_epochs=1, num_workers=3)).train()
+    assert asked == [3]
+
+
 def test_the_same_seed_trains_the_same_model(corpus, make_model):
     def train(seed):
         torch.manual_seed(0)
@@ -167,6 +185,13 @@ def test_a_step_is_adamw_at_the_rate_of_the_schedule():
     line = Trainer(model, BatchSquares(4), None, config).train()
     assert line["lr"] == pytest.approx(0.05), "4 of 8 warmup tokens, this step's own included"
     assert abs(model.linear.weight.item() - before) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_optimizer_averages_as_far_back_as_the_config_says(corpus, make_model, optimizer):
+    config = TrainerConfig(betas=(0.5, 0.6), optimizer=optimizer)
+    groups = Trainer(make_model(), corpus, None, config).optimizer.param_groups
+    assert all(group["betas"] == (0.5, 0.6) for group in groups)
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -219,6 +244,16 @@ def test_the_test_loss_is_logged_every_epoch():
     assert len(losses) == 2 and losses[-1] == pytest.approx(trainer.evaluate_loss(Squares(8)))
 
 
+def test_dropout_is_for_training_and_not_for_the_test_loss(corpus, make_model):
+    model, modes = make_model(resid_pdrop=0.5).eval(), []
+    config = TrainerConfig(max_epochs=2, batch_size=9)
+    trainer = Trainer(model, corpus, corpus, config, on_step=lambda trainer: modes.append(model.training))
+    trainer.train()
+    assert modes == [True, True]
+    assert trainer.evaluate_loss(corpus) == trainer.evaluate_loss(corpus)
+    assert model.training, "as it was"
+
+
 # -------------------------------------------------------------------------------------------- resuming, and bad numbers
 
 
@@ -242,6 +277,19 @@ def test_a_state_continues_the_run_from_any_step(kind):
         assert trainer.train()["tokens"] == 20
         assert torch.equal(trainer.model.linear.weight, whole.model.linear.weight)
         assert [line.get("loss") for line in whole_log[:lines] + log] == [line.get("loss") for line in whole_log]
+
+
+def test_a_continued_run_counts_what_was_before_and_its_speed_is_its_own():
+    log = []
+    config = TrainerConfig(max_epochs=1, batch_size=4, skip_nonfinite=True)
+    trainer = Trainer(Line(), BatchSquares(8), None, config, log.append)
+    before = {"tokens": 10**12, "seconds": 1e6, "loss_steps": 3, "skipped": 2.0}
+    trainer.load_state(trainer.state() | before)
+    state = trainer.state()
+    assert 1e6 <= state["seconds"] < 1e6 + 600 and state["skipped"] == 2
+    assert trainer.train()["seconds"] >= 1e6
+    assert log[-1]["tokens"] > 10**12 and log[-1]["skipped"] == 2
+    assert log[-1]["tokens_per_second"] < 10**9, "of the tokens since it continued"
 
 
 def test_a_state_of_another_model_is_refused(make_model):
