@@ -123,7 +123,18 @@ def test_confidence_is_the_product_over_the_answers_characters():
     assert table[1] == pytest.approx([1 / 9, 1 / 3], rel=1e-3), "at great heat all characters are alike"
 
 
-@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_confidence_does_not_overflow():
+    """A model gives float32, in which exp(100) is infinite."""
+    logits = np.array([[200.0, 199.0, 0.0]], dtype=np.float32)
+    table = c.confidences_at(logits, np.array([0]), np.array([0]), [1 / 8, 1.0])
+    assert table[:, 0] == pytest.approx([1 / (1 + math.exp(-8)), 1 / (1 + math.exp(-1))], rel=1e-4)
+
+
+def test_one_of_the_temperatures_leaves_a_model_as_it_is():
+    assert np.isclose(c.TEMPERATURES, 1).any()
+
+
+@pytest.mark.parametrize("sharpness", [0.2, 0.5, 1.0, 3.0, 10.0])
 def test_the_temperature_undoes_what_made_the_model_too_sure(sharpness):
     logits, tokens, rows, right = synthetic(sharpness)
     table = c.confidences_at(logits, tokens, rows, c.TEMPERATURES)
@@ -156,6 +167,7 @@ def test_risk_coverage_by_hand():
     assert c.needed_for(curve, 0.7, at_least=1) == curve[2], "the lowest threshold that will do, not the first"
     assert c.needed_for(curve, 0.9, at_least=1) == curve[0]
     assert c.needed_for(curve, 0.9, at_least=3) is None, "two answers prove nothing"
+    assert c.needed_for(curve, 0.7) is None, "nor do four"
     assert c.risk_coverage([], []) == []
 
 

@@ -312,6 +312,7 @@ def test_reserved_characters_in_a_corpus_are_refused(reserved):
 def test_a_file_is_labelled_or_not():
     assert parse_places("a?\tX\n\nb?\tY\n") == [("a?", "X"), ("b?", "Y")]
     assert parse_places("a?\nb?\n") == [("a?", None), ("b?", None)]
+    assert parse_places(" a? \t X \n") == [("a?", "X")], "without the blanks around"
     with pytest.raises(ValueError, match="row 2: has no tab"):
         parse_places("a?\tX\nb?\n")
     with pytest.raises(ValueError, match="row 2: has a place"):

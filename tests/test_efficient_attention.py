@@ -98,6 +98,13 @@ def test_the_pattern_is_causal_has_its_parts_and_follows_from_the_seed():
     assert torch.equal(indices, again[0]) and not torch.equal(indices, other[0])
 
 
+def test_the_module_has_the_pattern_of_its_options():
+    options = dict(window_blocks=2, global_blocks=1, random_blocks=3)
+    attn = loud("bigbird", sparse_block=1, **options, pattern_seed=4).blocks[0].attn
+    indices, counts = bigbird_pattern(T, 2, 1, 3, seed=4)
+    assert torch.equal(attn.indices, indices) and torch.equal(attn.counts, counts)
+
+
 def test_bigbird_computes_the_blocks_of_its_pattern_only():
     """A row of the pattern has as many blocks however long the text is: the cost grows with T, not with its square."""
     for n in (8, 64, 256):
@@ -172,6 +179,34 @@ def test_trigonometric_features_fail_where_the_kernel_is_near_zero():
     positive, trigonometric = (kernel_estimates(q, -q, kind, True) for kind in ("positive", "trigonometric"))
     assert (positive > 0).all() and (trigonometric < 0).double().mean() > 0.2
     assert positive.std() < exact < 0.01 * trigonometric.std()
+
+
+@pytest.mark.parametrize("projection, is_orthogonal", [("orthogonal", True), ("gaussian", False)])
+def test_the_module_has_the_directions_of_its_options(projection, is_orthogonal):
+    directions = loud("performer", n_features=8, projection=projection).blocks[0].attn.directions
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    assert torch.allclose(unit @ unit.T, torch.eye(8), atol=1e-5) == is_orthogonal
+
+
+@pytest.mark.parametrize("kind", ["positive", "trigonometric"])
+def test_the_module_has_the_features_of_its_options(kind):
+    attn, (q, k, v) = loud("performer", features=kind).blocks[0].attn, torch.randn(3, 1, 2, T, 8) / 2
+    features = (random_features(x, attn.directions, kind) for x in (q, k))
+    torch.testing.assert_close(attn._attend(q, k, v), causal_linear_attention(*features, v), rtol=1e-3, atol=1e-4)
+
+
+def test_long_queries_are_told_apart():
+    """Features that are not divided by their largest would all be the least there is, and the answer a plain mean."""
+    attn = loud("performer", n_features=16).blocks[0].attn
+    q, k, v = torch.randn(3, 1, 2, T, 8)
+    q *= 10
+    x_q, x_k, directions = q.double() / 8**0.25, k.double() / 8**0.25, attn.directions.double()
+    phi_q = x_q @ directions.T  # without |x|^2 / 2, which cancels
+    phi_q = (phi_q - phi_q.amax(-1, keepdim=True)).exp()
+    phi_k = (x_k @ directions.T - x_k.square().sum(-1, keepdim=True) / 2).exp()
+    weights = (phi_q @ phi_k.mT).tril()
+    expected = weights / weights.sum(-1, keepdim=True) @ v.double()
+    torch.testing.assert_close(attn._attend(q, k, v).double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
