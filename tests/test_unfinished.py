@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
 import run
 import stages
-from checkpoint import read_tensors
+from checkpoint import read_tensors, write_tensors
 from recipes import RECIPES
-from trainer import TrainerConfig
+from record import command_line
+from trainer import Diverged, TrainerConfig
 from unfinished import Lock, Log, Stopped, UnfinishedRun
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
@@ -126,8 +126,9 @@ def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
     with pytest.raises(ValueError, match="choose one"):
         pretrain(resume=True, overwrite=True)
     assert Path("p.resume").read_bytes() == before
-    pretrain(overwrite=True)
+    record = pretrain(overwrite=True)
     assert Path("p").exists() and not Path("p.resume").exists()
+    assert "--overwrite" not in command_line(record), "who repeats the command may have another unfinished run"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
         (dict(pretrain_lr=1e-3), "trainer.learning_rate is 0.006 there and 0.001 here"),
         (dict(compile="off"), "trainer.compile is 'auto' there"),
         (dict(deterministic=True), "deterministic is False there and True here"),
+        (dict(dtype="float32"), "dtype is 'tf32' there and 'float32' here"),
     ],
 )
 def test_the_checkpoint_of_another_command_is_refused(folder, stop_after, changes, message):
@@ -165,7 +167,61 @@ def test_the_checkpoint_of_another_corpus_or_variant_is_refused(folder, stop_aft
     stages.pretrain("vanilla", "moved.txt", "p", resume=True, max_epochs=3, batch_size=4, **SIZES)
 
 
-@pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters"])
+@pytest.mark.parametrize("changed", ["start", "questions"])
+def test_the_checkpoint_of_another_start_or_other_questions_is_refused(folder, stop_after, changed):
+    pretrain("start", seed=1)
+    pretrain("other", seed=2)
+    stop_after(2)
+    with pytest.raises(Stopped):
+        finetune(reading_params_path="start")
+    rows = Path("train.tsv").read_text(encoding="utf-8")
+    if changed == "questions":
+        Path("train.tsv").write_text(rows.replace("Oslo", "Kyoto"), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"another command: {changed}_sha256 is"):
+        finetune(reading_params_path="other" if changed == "start" else "start", resume=True)
+
+
+def test_the_checkpoint_of_a_gpu_is_refused_on_a_cpu(folder, stop_after):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    saved = read_tensors("p.resume")
+    write_tensors("p.resume", saved | {"identity": saved["identity"] | {"device_type": "cuda"}})
+    with pytest.raises(ValueError, match="device_type is 'cuda' there and 'cpu' here"):
+        pretrain(resume=True)
+
+
+def test_the_checkpoint_of_another_machine_goes_on_with_a_warning(folder, stop_after, capsys):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    saved = read_tensors("p.resume")
+    write_tensors("p.resume", saved | {"machine": saved["machine"] | {"threads": 99}})
+    pretrain(resume=True)
+    warning = f"p.resume: the result may differ in rounding: threads is 99 there and {torch.get_num_threads()} here"
+    assert warning in capsys.readouterr().err
+
+
+def test_whether_to_leave_out_bad_steps_may_be_decided_when_there_is_one(folder, stop_after):
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    assert pretrain(resume=True, skip_nonfinite=True)["steps"] == STEPS
+
+
+def test_a_run_that_goes_on_knows_its_checkpoint_before_it_writes_one(folder, stop_after, monkeypatch):
+    def diverge(trainer):
+        raise Diverged("the loss is nan")
+
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain()
+    monkeypatch.setattr(stages.Trainer, "train", diverge)
+    with pytest.raises(Diverged, match="p.resume holds step 4, the last good one"):
+        pretrain(resume=True)
+
+
+@pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters", "format"])
 def test_a_damaged_checkpoint_is_one_sentence(folder, stop_after, change):
     stop_after(4)
     with pytest.raises(Stopped):
@@ -175,6 +231,8 @@ def test_a_damaged_checkpoint_is_one_sentence(folder, stop_after, change):
         torch.save({"format": 1}, "p.resume")
     elif change == "parameters":
         torch.save({"a": torch.ones(3)}, "p.resume")
+    elif change == "format":
+        write_tensors("p.resume", read_tensors("p.resume") | {"format": 99})
     else:
         Path("p.resume").write_bytes(content[:-300] if change == "truncated" else b"")
     with pytest.raises(ValueError, match="p.resume: not a checkpoint"):
@@ -230,9 +288,10 @@ def test_a_stop_says_how_to_continue_and_that_command_does(folder, request, stop
     assert Path("p").read_bytes() == Path("whole").read_bytes()
 
 
-def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, monkeypatch):
+def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, request, monkeypatch):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, handler))
     pretrain("whole")
-    write_tensors = checkpoint.write_tensors
 
     def interrupted_twice(path, content):
         if content["trainer"]["step"] == 6:
@@ -249,6 +308,13 @@ def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, monk
     os.chdir(folder)
     pretrain(resume=True)
     assert Path("p").read_bytes() == Path("whole").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_run_started_with_nohup_outlives_its_terminal(folder, request):
+    request.addfinalizer(partial(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_IGN)))
+    with UnfinishedRun("p", {}, {}, "command"):
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_where_no_signals_are_handled_a_stop_says_as_well_how_to_continue(folder, monkeypatch, capsys):
@@ -280,6 +346,13 @@ def test_two_runs_never_write_the_same_path(folder, capsys):
     lock.release()
     pretrain()
     assert not Path(".p.lock").exists()
+
+
+def test_what_killed_runs_left_is_removed(folder):
+    for ending in ("", ".json", ".log.jsonl", ".resume"):
+        Path(f".p{ending}.1.tmp").touch()
+    pretrain(max_epochs=1)
+    assert not list(folder.glob(".p*"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -357,6 +430,15 @@ def test_a_log_outlives_a_disk_that_is_full_for_a_while(tmp_path, capsys):
     log.add({"step": 3})
     log.close()
     assert (tmp_path / "log").read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+def test_the_last_line_that_a_full_disk_did_not_take_is_written_at_the_end(tmp_path):
+    log = Log(tmp_path / "log", [])
+    file, log.file = log.file, Full(log.file)
+    log.add({"step": 1})
+    log.file = file
+    log.close()
+    assert (tmp_path / "log").read_text() == '{"step": 1}\n'
 
 
 class Full:
