@@ -62,6 +62,37 @@ def test_an_answer_that_ends_at_once_has_the_confidence_of_the_mask(make_model, 
     assert found.texts == ["", "", ""] and found.confidence == pytest.approx(p.numpy(), rel=1e-5)
 
 
+def test_an_answer_that_does_not_end_is_cut_where_the_course_cuts_it(make_model, corpus):
+    model = make_model()
+    with torch.no_grad():
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.copy_(50 * model.head.weight[corpus.stoi["a"]])
+    one = encode_questions(["Where was it?"], corpus.stoi, corpus.block_size, "here")
+    assert answer(model, corpus, *one) == asking.answer_with_confidence(model, corpus, *one).texts == ["a" * 32]
+    assert [len(text) for text, _ in asking.runners_up(model, corpus, *one, count=3)] == [32] * 3
+
+
+def test_confidence_does_not_depend_on_how_many_are_asked_at_a_time(make_model, corpus, prompts, monkeypatch):
+    model = make_model()
+    together = asking.answer_with_confidence(model, corpus, *prompts)
+    monkeypatch.setattr(stages, "ROWS_ON_CPU", 2)
+    parts = asking.answer_with_confidence(model, corpus, *prompts)
+    assert parts.texts == together.texts and parts.rows.tolist() == together.rows.tolist()
+    assert parts.confidence == pytest.approx(together.confidence, rel=1e-4)
+
+
+def test_nothing_is_dropped_out_of_answers(make_model, corpus, prompts):
+    model, (ids, lengths) = make_model(resid_pdrop=0.5), prompts
+    one = ids[:1, : lengths[0]], lengths[:1]
+    confidences, others = [], []
+    for _ in range(2):
+        model.train()
+        confidences.append(asking.answer_with_confidence(model, corpus, *prompts).confidence.tolist())
+        assert model.training, "as it was"
+        others.append(asking.runners_up(model, corpus, *one))
+    assert confidences[0] == confidences[1] and others[0] == others[1]
+
+
 def test_runners_up_begin_with_the_greedy_answer_and_then_fall(make_model, corpus, prompts):
     model, (ids, lengths) = make_model(), prompts
     one = ids[:1, : lengths[0]], lengths[:1]
@@ -99,6 +130,18 @@ def test_the_drawing_has_a_bar_under_every_character():
     weights = torch.tensor([[0.0, 0.5, 0.25, 0.25]])
     *_, asked, layer = asking.draw_attention(weights, "Abc", slice(1, 3)).split("\n")
     assert asked[9:12] == "Abc" and layer[9:13] == " █▄▄" and "75% on the name" in layer
+
+
+@pytest.mark.parametrize(
+    "asked, name",
+    [("Ada Fern", "Ada Fern"), ("Where was Bo Lind born?", "Bo Lind"), ("Nobody knows?", "Nobody knows?")],
+)
+def test_the_share_on_the_name_is_that_of_the_name(make_model, corpus, monkeypatch, folder, asked, name):
+    """Of the whole question, if it is none about a name."""
+    named = []
+    monkeypatch.setattr(asking, "draw_attention", lambda weights, question, where: named.append(question[where]) or "")
+    asking.reply(make_model(), corpus, asked, "fine", show="attention")
+    assert named == [name]
 
 
 # --------------------------------------------------------------------------------------------------------- command
