@@ -23,6 +23,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
+def test_a_link_stays_a_link_to_what_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    with atomic_write(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_bytes() == b"new"
+    assert os.listdir(tmp_path / "there") == ["file"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
 def test_written_files_have_ordinary_permissions(tmp_path):
     with atomic_write(tmp_path / "file"):
@@ -51,6 +62,13 @@ def test_what_can_be_read_only_once_has_no_hash(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe: not a plain file"):
         file_sha256(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe: cannot be written: it is not a plain file"):
+        check_writable(tmp_path / "pipe")
 
 
 def test_parameters_and_record_come_back(tmp_path, make_model):

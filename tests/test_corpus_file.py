@@ -221,6 +221,18 @@ def test_a_changed_text_gets_new_tokens_and_loses_the_old(text, folder):
     assert len(before) == len(after) == 2 and not before & after
 
 
+def test_a_text_changed_to_one_of_the_same_size_gets_new_tokens(text, folder):
+    text.write_bytes(TEXT.replace("Bo. B", "Al. A").encode())
+    os.utime(text, ns=(0, 1))  # else it may come within one tick of the clock
+    assert list(open_documents(text)) == ["Åsa. A", "Al. A", "Cy. C"]
+
+
+def test_a_cache_of_another_format_is_built_anew(text, folder, monkeypatch):
+    monkeypatch.setattr(corpus_file, "FORMAT", corpus_file.FORMAT + 1)
+    assert list(open_documents(text)) == DOCUMENTS
+    assert json.loads((folder / "corpus.json").read_bytes())["format"] == corpus_file.FORMAT
+
+
 def damage_by_cutting(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-2])
 

@@ -184,10 +184,11 @@ def test_parameters_without_a_record_load_when_the_shapes_fit(finetuned):
         stages.evaluate(*paths, device="cpu")
 
 
-def test_the_corpus_is_looked_for_in_the_data_folder_too(tmp_path, monkeypatch):
+def test_corpus_and_questions_are_looked_for_in_the_data_folder_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = stages.pretrain("vanilla", "quick/wiki.txt", "pre", max_epochs=1, **SIZES)
-    assert done["corpus"] == "wiki.txt"
+    questions = "quick/birth_places_train.tsv"
+    done = stages.finetune("vanilla", "quick/wiki.txt", "fine", questions, max_epochs=1, **SIZES)
+    assert (done["corpus"], done["questions"]) == ("wiki.txt", "birth_places_train.tsv")
 
 
 def test_the_london_baseline(folder):
@@ -295,11 +296,13 @@ def test_more_bad_arguments_are_refused_before_training(folder, no_training, cap
 def test_training_never_replaces_what_it_starts_from(finetuned, no_training, capsys):
     shutil.copy("wiki.txt", "corpus.json")
     shutil.copy("train.tsv", "rows.resume")
+    os.link("fine", "second_name")
     capsys.readouterr()
     start = [*FINETUNE, "--reading_params_path", "fine", "--writing_params_path"]
     rows = ["finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "rows.resume", "--writing_params_path", "rows"]
     for arguments, path in [
         ([*start, "fine"], "fine"),
+        ([*start, "second_name"], "second_name"),
         (["pretrain", "vanilla", "corpus.json", "--writing_params_path", "corpus"], "corpus.json"),
         (rows, "rows.resume"),
     ]:
@@ -355,6 +358,7 @@ def test_a_typo_in_a_variant_is_refused_with_the_choices(folder, capsys):
         (lambda f: (f / "fine.json").write_text("{}"), "fine.json: not a record of parameters"),
         (lambda f: (f / "fine.json").unlink(), "fine: "),  # sizes unknown: those of the recipe do not fit
         (lambda f: (f / "wiki.txt").write_text("other letters"), "fine: was trained with another vocabulary"),
+        (lambda f: replace_in(f / "wiki.txt", "w", "Ω"), "fine: was trained with another vocabulary"),  # as large
         (lambda f: (f / "train.tsv").write_text("Ada?\tOslo\tno\n"), "train.tsv, row 1: 2 tabs"),
         (lambda f: (f / "train.tsv").write_text("o" * 63), "train.tsv, question 1: a question of 63 characters"),
         (lambda f: (f / "out").mkdir(), "out: cannot be written: it is a folder"),
@@ -364,6 +368,10 @@ def test_bad_input_to_evaluation_is_refused(finetuned, capsys, change, message):
     change(finetuned)
     capsys.readouterr()
     assert message in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
 def edit_record(folder: Path, **changes) -> None:
@@ -379,10 +387,16 @@ def test_parameters_of_another_variant_are_refused(finetuned, capsys):
     )
 
 
-def test_sizes_that_contradict_the_parameters_are_refused(finetuned, capsys):
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["--n_embd", "32"], "fine: was trained with n_embd 16, not 32"),
+        (["--bottleneck_dim", "4"], "the variant vanilla has no option bottleneck_dim"),
+    ],
+)
+def test_sizes_that_contradict_the_parameters_are_refused(finetuned, capsys, given, message):
     capsys.readouterr()
-    line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv", "--n_embd", "32")
-    assert "fine: was trained with n_embd 16, not 32" in line
+    assert message in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv", *given)
 
 
 def test_a_record_of_other_sizes_is_refused(finetuned, capsys):

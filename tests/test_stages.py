@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import MISSING, fields
+from functools import partial
 
 import pytest
 import torch
@@ -185,6 +186,13 @@ def test_how_precise_products_are_on_a_gpu_and_elsewhere(pretended_gpu, name, dt
     assert (trainer.config.bf16, trainer.precision) == expected[dtype or ALL_RECIPES[name].dtype]
     trainer = command(*words, device="cpu")
     assert (trainer.config.bf16, trainer.precision) == (False, "highest")
+
+
+def test_products_are_as_precise_afterwards_as_before(request):
+    request.addfinalizer(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("high")
+    assert command(*PRETRAIN, *TINY).precision == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
 
 
 def test_bf16_is_not_for_gpus_that_only_imitate_it(pretended_gpu, monkeypatch):
