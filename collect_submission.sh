@@ -10,7 +10,16 @@ set -euo pipefail
 cd "$(dirname "$0")"
 data=${DATA_DIR:-data}
 
+case "${1:-}" in
+  -h | --help) sed -n '2,/^set /p' "$0" | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
+esac
+
 variants=("$@")
+for variant in ${variants[@]+"${variants[@]}"}; do
+  if ! grep -qF -e "@register(\"$variant\")" -e "@register('$variant')" src/*.py; then
+    echo "collect_submission.sh: no variant $variant" >&2 && exit 2
+  fi
+done
 if [ $# -eq 0 ]; then
   variants=(vanilla)
   for file in *.pretrain.dev.predictions; do

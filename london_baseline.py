@@ -14,5 +14,6 @@ try:
     path = find_file(parser.parse_args().eval_corpus_path)
     total, correct = evaluate_places(path, ["London"] * len(read_places(path)))
 except (OSError, ValueError) as error:
-    sys.exit(print(f"london_baseline.py: {error}", file=sys.stderr) or 2)
+    said = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
+    sys.exit(print(f"london_baseline.py: {said}", file=sys.stderr) or 2)
 print(f"Correct: {correct} out of {total}: {correct / total:.1%}" if total else "no targets provided")

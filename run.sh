@@ -10,7 +10,7 @@
 #       VARIANT_pretrain  VARIANT_finetune_with_pretrain  VARIANT_eval_dev_with_pretrain  VARIANT_eval_test_with_pretrain
 #   ./run.sh test [ARGUMENT ...]  the tests, with arguments for pytest
 #
-# Options (--recipe NAME, --seed N, --device NAME, --max_epochs N ...) are handed on to training; with --resume what has
+# Options (--recipe NAME, --seed N, --max_epochs N ...) are handed on to training, --device NAME to everything; with --resume what has
 # been stopped goes on, and what is complete is not done again. DATA_DIR names another folder with the four files, OUT_DIR
 # another folder for what is written.
 set -euo pipefail
@@ -63,7 +63,8 @@ evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the line that 
   local questions=birth_dev.tsv
   [ "$3" = dev ] || questions=birth_test_inputs.tsv
   SCORE=$(run "$PYTHON" src/run.py evaluate "$1" "$DATA/wiki.txt" --reading_params_path "$OUT/$1.$2.params" \
-    --eval_corpus_path "$DATA/$questions" --outputs_path "$OUT/$1.$4.$3.predictions" | tail -n 1)
+    --eval_corpus_path "$DATA/$questions" --outputs_path "$OUT/$1.$4.$3.predictions" \
+    ${DEVICE[@]+"${DEVICE[@]}"} | tail -n 1)
   echo "$SCORE"
 }
 
@@ -129,7 +130,7 @@ write_report() { # VARIANT ...: of everything that all_stages makes
   run "$PYTHON" src/run.py report "$DATA/wiki.txt" --reading_params_path "${params[@]}" \
     --predictions_path "${predictions[@]}" --eval_corpus_path "$DATA/birth_dev.tsv" \
     --finetune_corpus_path "$DATA/birth_places_train.tsv" --unseen_corpus_path "$unseen" \
-    --outputs_path "$OUT/report.html"
+    --outputs_path "$OUT/report.html" ${DEVICE[@]+"${DEVICE[@]}"}
 }
 
 # --------------------------------------------------------------------------------------------------- arguments
@@ -139,7 +140,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     test) [ ${#WORDS[@]} -eq 0 ] && { WORDS=(test) && shift && break; } || WORDS+=("$1") ;;
     -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
-    --*=* | --resume | --overwrite | --skip_nonfinite | --deterministic | --checkpoint_activations) OPTIONS+=("$1") ;;
+    --*=* | --resume | --overwrite | --skip_nonfinite | --deterministic | --checkpoint_activations | --shard) OPTIONS+=("$1") ;;
     --*) [ $# -ge 2 ] || fail "$1 needs a value" && OPTIONS+=("$1" "$2") && shift ;;
     *) WORDS+=("$1") ;;
   esac
@@ -178,10 +179,16 @@ if [ "${WORDS[0]}" = quick ]; then
 else
   DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.}
 fi
-recipe=course before= # the last one named
+recipe=course DEVICE=() before= # the last ones named; what evaluates needs the device as well
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
-  [ "$before" != --recipe ] || recipe=$option
-  case "$option" in --recipe=*) recipe=${option#--recipe=} ;; esac
+  case "$option" in
+    --recipe=*) recipe=${option#--recipe=} ;;
+    --device=*) DEVICE=("$option") ;;
+  esac
+  case "$before" in
+    --recipe) recipe=$option ;;
+    --device) DEVICE=(--device "$option") ;;
+  esac
   before=$option
 done
 MIX=no # does it mix questions into pretraining?

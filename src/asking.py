@@ -98,9 +98,11 @@ def runners_up(
     One for each of the likeliest first characters, continued greedily. So of two places with one initial only one
     shows, the list is not the most probable `count` of all strings, and another may be likelier than the greedy one.
     """
+    was_training = model.training
     model.eval()
     with torch.inference_mode():
         first = model(ids.to(model.device))[0][0, int(lengths[0]) - 1]  # (V,)
+    model.train(was_training)
     said = first.topk(min(count, len(first))).indices[:, None]  # (count, 1)
     n = len(said)
     found = answer_with_confidence(model, corpus, ids.expand(n, -1), lengths.expand(n), said)
@@ -143,9 +145,11 @@ def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
             f"--show attention: the weights of {model.config.variant} are not one number for every two characters, so "
             "there is nothing to draw: choose a vanilla, sinusoidal or rope model"
         )
+    was_training = model.training
     model.eval()
     with _weights_kept(model) as kept:
         model(ids.to(model.device))
+    model.train(was_training)
     return torch.stack([weights[0, :, -1].mean(dim=0) for weights in kept]).cpu()
 
 
@@ -246,6 +250,8 @@ def reply(
 ) -> str:
     """What `ask` prints for one question."""
     asked = asked.strip()
+    if not asked:
+        raise ValueError("the question is empty")
     question = asked if asked.endswith("?") else f"Where was {asked} born?"
     ids, lengths = data.encode_questions([question], corpus.stoi, corpus.block_size, "the question")
     (best, confidence), *others = runners_up(model, corpus, ids, lengths)

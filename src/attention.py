@@ -318,7 +318,6 @@ class SynthesizerAttention(nn.Module):
     """
 
     position, options, bottleneck, cacheable, any_length = "learned", {}, False, True, False
-    no_decay = ("b2",)
 
     def __init__(self, config):
         super().__init__()

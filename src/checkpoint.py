@@ -123,7 +123,9 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
 
 
 def file_sha256(path: str | Path) -> str:
-    """Of the file's content. ValueError for what is no plain file: a pipe has been read when it is asked for this."""
+    """Of the file's content. ValueError for a pipe, which has been read when it is asked for this."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: is a folder")
     if Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path}: not a plain file, so nobody could tell later what was read: make it one first")
     with open(path, "rb") as file:

@@ -8,8 +8,9 @@ from torch import Tensor
 class Dropout(nn.Dropout):
     """nn.Dropout: each number is zero with probability p, and otherwise divided by 1 - p.
 
-    On a CPU torch draws a double for each number, on one core: at the course's sizes a fifth of a step. Here 16 of the
-    64 bits of an integer are enough for each, which rounds p to a multiple of 2**-16 and is 13 times as fast.
+    On a CPU torch draws a double for each number, on one core: at the course's sizes a tenth to a quarter of a step.
+    Here 16 of the 64 bits of an integer are enough for each, which rounds p to a multiple of 2**-16 and is 13 times as
+    fast.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -311,10 +311,15 @@ class GPT(nn.Module):
         use_cache:   keep keys and values of what was read; the result is the same and takes longer without
 
         Each step reads at most the last block_size tokens of a row, so a continuation may outgrow the block.
+        ValueError for prompts of no tokens and a top_k below 1.
         """
+        B, P = idx.shape
+        if P == 0:
+            raise ValueError("a prompt of no tokens: there is nothing to go on from")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}: it must be at least 1")
         was_training = self.training
         self.eval()
-        B, P = idx.shape
         lengths = torch.full((B,), P, device=idx.device) if lengths is None else lengths.to(idx.device)
         rows = torch.arange(B, device=idx.device)
         tokens = F.pad(idx, (0, max_new_tokens))  # (B, P + max_new_tokens)

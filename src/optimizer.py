@@ -19,8 +19,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Two AdamW groups with every parameter in exactly one: weights of matrix products decay, nothing else does.
 
-    Decided by kind, never by name: vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and
-    so is what a module lists in its attribute `no_decay`. With `decay_gains_and_embeddings` only biases are.
+    Vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and so is what a module lists in its
+    attribute `no_decay`. With `decay_gains_and_embeddings` only parameters of the name `bias` are, as in the course.
     """
     decay, no_decay = [], []
     seen = set()  # a parameter that two modules share is met twice

@@ -40,8 +40,8 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
 
     Name: the document up to its first full stop. Fact: a run of capitalised words after it, with single spaces between
     them; all runs are equally likely, but for the one that opens the sentence after the name, often the name again.
-    A run that the end of `text` may have cut is none. Any number of masks up to MAX_SHIFT that leaves room is equally
-    likely.
+    A run at the very end of a document, or of what `text` has of it, is none: it may have been cut there. Any number of
+    masks up to MAX_SHIFT that leaves room is equally likely.
 
     text: (B, S) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
     draws: (B, S) uniform on [0, 1)

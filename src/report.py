@@ -171,6 +171,8 @@ def read_run(path: str | Path) -> Run:
                 raise ValueError("a step, loss or lr is no number")
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{log_path}: not a training log: {error}") from None
+        if log and log[-1]["step"] != record.get("steps"):
+            log = []  # of a later run to the same path, which did not get to its end
     return Run(record["variant"], path, record, log, file_sha256(path))
 
 

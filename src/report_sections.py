@@ -82,7 +82,8 @@ def training(page, runs) -> None:
     if rows:
         parts.append(table(["stage", "run", "steps", "last loss", "time", "device", "recipe", "seed"], rows))
     if not any(run.log for run in runs):
-        parts.append(paragraph("There are no curves: no log (P.log.jsonl) lies beside the parameters.", "note"))
+        why = "There are no curves: no log of their run (P.log.jsonl) lies beside the parameters."
+        parts.append(paragraph(why, "note"))
     page.section("training", "How they learned", *parts)
 
 

@@ -73,7 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
             add("--deterministic", action="store_true", help="the same bits every time on a GPU as well, more slowly")
             add("--skip_nonfinite", action="store_true", help="leave out steps whose loss or gradient is not finite")
         if function is not pretrain:
-            add("--reading_params_path", required=not training, help="parameters to start from")
+            what = "start from" if training else "evaluate" if function is evaluate else "ask"
+            add("--reading_params_path", required=not training, help=f"parameters to {what}")
         if function is evaluate:
             add("--eval_corpus_path", required=True, help="rows question<TAB>place, or questions only")
             add("--outputs_path", required=True, help="where to write the predictions, one a line")

@@ -1,7 +1,8 @@
 """The training loop and its schedule.
 
-The trainer takes any model with `logits, loss = model(x, y)` and any dataset of pairs (x, y). It knows nothing of
-text, vocabularies or attention, and follows the device that the model's parameters are on.
+The trainer takes any model with `logits, loss = model(x, y)` and any dataset of pairs (x, y); the optimizer Muon asks
+for `model.head`, too, which it leaves to AdamW. It knows nothing of text, vocabularies or attention, and follows the
+device that the model's parameters are on.
 
 Where the time goes, and what is done about it: batches are made on the device, many at a time; positions of padding
 are not computed (packing.py); on a CUDA device the whole step is replayed from a graph (graphed.py).
@@ -272,7 +273,7 @@ class Trainer:
             left_out = ", after leaving out every step since the last line of the log" * self.config.skip_nonfinite
             raise Diverged(
                 f"step {self.step}: the loss is {loss} and the norm of the gradient {grad_norm} at the learning rate "
-                f"{lr_at(self.tokens, self.config):.1e}{left_out}: nothing is written; lower the rate"
+                f"{lr_at(self.tokens, self.config):.1e}{left_out}: no parameters are written; lower the rate"
             )
 
     def _update(self, x: Tensor, y: Tensor, computed: int | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ The plain loop is plain_loop.py. Ours is what `src/run.py pretrain vanilla` runs
 model and Trainer. Each row of the table is measured in a process of its own. Its columns:
 
     ms/step, steps/s    median over the intervals between two lines of the log: epochs on a GPU, steps on a CPU
-    tokens/s            positions of the batches, padding included, and those of them with a target
+    positions/s         of the batches, padding included
+    targets/s           those of them with a target
     of peak (MFU)       operations that the batch needs without its padding, over what a large matrix product in the
                         same precision reaches on this machine, measured in the same process
     memory              of the training step: on a GPU the most that was allocated at once, parameters included; on a
@@ -21,8 +22,9 @@ model and Trainer. Each row of the table is measured in a process of its own. It
                         32 characters each; in brackets, with answers as long as the longest place. The plain way
                         takes 32 characters in any case, and is measured on a few questions and scaled.
 
-With --gpus the table is of a model of 12 layers, 768 wide, with a block of 1,024 that the documents fill: bf16, and the
-same batch of 64 documents however many GPUs share it. Its ratios are to the first row.
+With --gpus the table is of a model of 12 layers, 768 wide, with a block of 1,024, and documents as long as span
+corruption takes them, so that 897 have a target: bf16, and the same batch of 64 however many GPUs share it. Its ratios
+are to the first row.
 """
 
 import argparse
@@ -247,7 +249,7 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
 
 
 def print_large(counts: list[int], device: str, folder: Path) -> None:
-    print("| GPUs | ms/step | tokens/s | | of peak | GB on the first |\n|---|---|---|---|---|---|", flush=True)
+    print("| GPUs | ms/step | targets/s | | of peak | GB on the first |\n|---|---|---|---|---|---|", flush=True)
     first = None
     for how in ("eager", "compiled", "sharded"):
         for count in counts:

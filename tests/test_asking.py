@@ -90,6 +90,7 @@ def test_nothing_is_dropped_out_of_answers(make_model, corpus, prompts):
         confidences.append(asking.answer_with_confidence(model, corpus, *prompts).confidence.tolist())
         assert model.training, "as it was"
         others.append(asking.runners_up(model, corpus, *one))
+        assert model.training, "nor by these"
     assert confidences[0] == confidences[1] and others[0] == others[1]
 
 
@@ -181,6 +182,11 @@ def test_nothing_that_is_printed_moves_the_terminal(make_model, monkeypatch, fol
     monkeypatch.setattr(asking, "runners_up", lambda *arguments: answers)
     said = asking.reply(model, corpus, "Ada \x1b[2J", "fine", show="attention")
     assert "\x1b" not in said and "\\x1b[31mOslo" in said and "Where was Ada \\x1b[2J born?" in said
+
+
+def test_nothing_is_no_question(trained, capsys):
+    assert run.main([*ASK, " "]) == 2
+    assert capsys.readouterr().err == "run.py: the question is empty\n"
 
 
 def test_questions_are_read_until_an_empty_line_and_mistakes_do_not_end_it(trained, capsys, monkeypatch):

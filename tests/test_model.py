@@ -485,6 +485,14 @@ def test_generating_leaves_the_mode_alone(model):
         assert model.training is mode
 
 
+@pytest.mark.parametrize("prompt, top_k, message", [(0, None, "a prompt of no tokens"), (4, 0, "top_k is 0")])
+def test_what_cannot_be_continued_is_refused(model, prompt, top_k, message):
+    model.train()
+    with pytest.raises(ValueError, match=message):
+        model.generate(torch.ones(2, prompt, dtype=torch.long), temperature=1.0, top_k=top_k)
+    assert model.training, "as it was"
+
+
 def test_nothing_is_dropped_out_of_a_continuation():
     model, idx = GPT(GPTConfig(**SMALL | dict(resid_pdrop=0.5))).train(), tokens(8, 4)
     assert torch.equal(model.generate(idx), model.generate(idx))

@@ -292,6 +292,15 @@ def test_damaged_records_and_logs_are_one_line(undrawn, capsys, name, content, m
     assert f"v.finetune.params.{name}: not a" in error and message in error and len(error.splitlines()) == 1
 
 
+def test_curves_are_of_the_run_that_made_the_parameters(undrawn):
+    """Its log is emptied when a later run to the same path begins, which may not get to its end."""
+    assert reporting.read_run("v.finetune.params").log
+    log = Path("v.finetune.params.log.jsonl")
+    first, *_ = log.read_text().splitlines()
+    log.write_text(json.dumps(json.loads(first) | {"step": 10**6}))
+    assert reporting.read_run("v.finetune.params").log == []
+
+
 def test_shares_are_never_rounded_to_certainty():
     shown = [page.percent(share) for share in (0, 0.0001, 0.5, 0.9999, 1)]
     assert shown == ["0.0%", "below 0.1%", "50.0%", "above 99.9%", "100.0%"]

@@ -197,7 +197,7 @@ def test_the_london_baseline(folder):
     done = subprocess.run([*script, "dev.tsv"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "Correct: 2 out of 3: 66.7%\n")
     bad = subprocess.run([*script, "none.tsv"], capture_output=True, text=True, check=False)
-    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "none.tsv" in bad.stderr
+    assert bad.returncode == 2 and bad.stderr == "london_baseline.py: none.tsv: No such file or directory\n"
 
 
 # ------------------------------------------------------------------------------------------------- what it refuses
@@ -248,6 +248,11 @@ def test_bad_files_are_refused_before_training(folder, no_training, capsys, name
     else:
         (folder / name).write_bytes(content)
     assert message in refused(capsys, *FINETUNE, *TINY)
+
+
+def test_a_folder_holds_no_parameters(folder, capsys):
+    assert run.main(["show", "."]) == 2
+    assert capsys.readouterr().err == "run.py: .: is a folder\n"
 
 
 def test_a_folder_is_no_corpus(folder, no_training, capsys):

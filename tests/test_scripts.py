@@ -62,6 +62,7 @@ def test_everything_for_a_variant_from_any_folder(data_folder):
     assert "vanilla, with pretraining" in report and "vanilla, without pretraining" in report
     commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
     assert len(commands) == 9 and "src/run.py finetune vanilla" in commands[1]
+    assert all("--device cpu" in line for line in commands[1:]), "for what evaluates, too"
 
 
 def test_stages_one_by_one(data_folder):
@@ -184,6 +185,15 @@ def test_every_fault_is_listed_and_no_zip_is_made(submission):
         "vanilla.pretrain.dev.predictions: 2 lines where data/birth_dev.tsv has 3 questions",
     ]:
         assert fault in done.stderr
+
+
+def test_help_and_a_slip_of_the_pen_leave_the_zip_that_is_there(submission):
+    assert collect(submission).returncode == 0
+    shown = collect(submission, "--help")
+    assert shown.returncode == 0 and "./collect_submission.sh [VARIANT ...]" in shown.stdout
+    slip = collect(submission, "vanila")
+    assert (slip.returncode, slip.stderr) == (2, "collect_submission.sh: no variant vanila\n")
+    assert (submission / "assignment5.zip").exists()
 
 
 def test_other_variants_join_when_their_predictions_are_there(submission):
