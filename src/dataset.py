@@ -315,7 +315,7 @@ class MixedDataset(Dataset):
     """
 
     def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
-        self.documents, self.questions = documents, questions
+        self.documents, self.questions, self.block_size = documents, questions, documents.block_size
         self.n_rows = len(documents) + round(len(documents) * share)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ from optimizer import Muon, muon_groups, parameter_groups
 if TYPE_CHECKING:  # imported only by runs of several processes
     from parallel import Processes
 
-ROWS_AT_ONCE = 8192  # rows of which batches are made together
+ROWS_AT_ONCE, TOKENS_AT_ONCE = 8192, 2**20  # of which batches are made together, at most, of rows or of their tokens
 ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves on so many steps of a GPU
 
@@ -92,11 +92,12 @@ class Diverged(ValueError):
 class Trainer:
     """Trains `model` on `train_dataset`; after every epoch measures its loss on `test_dataset` unless that is None.
 
-    A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model; any other
-    torch Dataset of tensor pairs goes through a DataLoader. A model with `positions_needed(targets)` takes an argument
-    `computed` and leaves padding out; one with `compile_parts(dynamic)` can be compiled. With `processes` each of them
-    has such a Trainer and computes its own rows of every batch. `on_log` receives every line of the log as a dict,
-    `on_step` the trainer itself after every step; what it raises ends training.
+    A dataset with `batch(indices, generator)` is asked for whole batches on the device of the model, for several at a
+    time, for fewer if it has a large `block_size`; any other torch Dataset of tensor pairs goes through a DataLoader. A
+    model with `positions_needed(targets)` takes an argument `computed` and leaves padding out; one with
+    `compile_parts(dynamic)` can be compiled. With `processes` each of them has such a Trainer and computes its own rows
+    of every batch. `on_log` receives every line of the log as a dict, `on_step` the trainer itself after every step;
+    what it raises ends training.
 
     What `state()` returns between two steps continues the run in another trainer of the same arguments: after
     `load_state(...)`, `train()` does exactly the steps that were left. (Not so where a DataLoader's dataset draws
@@ -359,7 +360,8 @@ class Trainer:
                 x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
                 yield x, y, self._computed(y, size)[0]
             return
-        at_once = max(1, ROWS_AT_ONCE // size)  # batches that are made together
+        rows_at_once = min(ROWS_AT_ONCE, TOKENS_AT_ONCE // getattr(dataset, "block_size", 1))
+        at_once = max(1, rows_at_once // size)  # batches that are made together
         for i, indices in enumerate(order.split(at_once * size), 1):
             skip = done - (i - 1) * at_once
             if skip >= at_once:

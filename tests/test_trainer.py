@@ -407,6 +407,21 @@ def test_no_two_draws_are_the_same(monkeypatch):
     assert len(drawn) == len(set(drawn)) == 9
 
 
+@pytest.mark.parametrize("block_size, together", [(1, 8), (2**17, 8), (2**18, 4), (2**20, 2), (2**30, 2)])
+def test_fewer_long_rows_are_made_together(block_size, together):
+    asked = []
+
+    class Long(BatchSquares):
+        def batch(self, indices, generator=None):
+            asked.append(len(indices))
+            return super().batch(indices, generator)
+
+    dataset = Long(8)
+    dataset.block_size = block_size
+    Trainer(Line(), dataset, None, TrainerConfig(max_epochs=1, batch_size=2)).train()
+    assert asked == [together] * (8 // together)
+
+
 def test_a_run_goes_on_from_any_of_them(monkeypatch):
     monkeypatch.setattr(trainer, "ROWS_AT_ONCE", 4)
 
