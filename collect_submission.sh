@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 data=${DATA_DIR:-data}
 
 case "${1:-}" in
-  -h | --help) sed -n '2,/^set /p' "$0" | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
+  -h | --help) sed -n '2,/^set /p' collect_submission.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
 esac
 
 variants=("$@")

@@ -142,7 +142,7 @@ def submission(tmp_path) -> Path:
 
 
 def collect(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return script(folder / "collect_submission.sh", *arguments, cwd=folder.parent)
+    return script(f"{folder.name}/collect_submission.sh", *arguments, cwd=folder.parent)
 
 
 def test_a_complete_set_is_zipped(submission):
