@@ -172,7 +172,7 @@ def read_run(path: str | Path) -> Run:
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{log_path}: not a training log: {error}") from None
         if log and log[-1]["step"] != record.get("steps"):
-            log = []  # of a later run to the same path, which did not get to its end
+            log = []  # of another run: somebody moved files, or the machine died between writing the two
     return Run(record["variant"], path, record, log, file_sha256(path))
 
 

@@ -90,7 +90,8 @@ def check_outputs(writing_params_path: str | Path, *inputs: str | Path | None) -
     """Refuse now what could not be written, or should not be, after training. Only the first process writes."""
     if (processes := processes_of_torchrun()) is not None and not processes.is_first:
         return
-    outputs = [f"{writing_params_path}{ending}" for ending in ("", ".json", ".log.jsonl", ".resume")]
+    endings = ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl")
+    outputs = [f"{writing_params_path}{ending}" for ending in endings]
     refuse_overwriting(outputs, *inputs)
     for output in outputs:
         check_writable(output)

@@ -1,4 +1,4 @@
-"""An unfinished run of training: its lock, its checkpoint `P.resume`, its log, and how it is stopped.
+"""An unfinished run of training: its lock, its checkpoint `P.resume`, its log beside it, and how it is stopped.
 
     with UnfinishedRun(P, identity, machine, command, every=60) as run:   # refuses what would lose something
         trainer = Trainer(..., on_log=run.on_log, on_step=run.on_step)
@@ -88,7 +88,7 @@ class UnfinishedRun:
             return
         try:
             lines = self._read(resume, overwrite) if self.checkpoint.exists() else []
-            self.log = Log(f"{path}.log.jsonl", lines, tb_expt_name)
+            self.log = Log(f"{self.checkpoint}.log.jsonl", lines, tb_expt_name)
         except BaseException:
             self.lock.release()
             raise
@@ -202,7 +202,13 @@ class UnfinishedRun:
         return f"{self.where()}\nto continue: {self.command} --resume"
 
     def complete(self) -> None:
-        """The result is written: the checkpoint is not needed any more."""
+        """The result is written: its log takes the place of an earlier run's, and the checkpoint is not needed now."""
+        self.log.close()
+        log = f"{self.path}.log.jsonl"
+        try:
+            os.replace(self.log.path, log)
+        except OSError as error:
+            warn(f"{log}: not written, the log is {self.log.path}: {error.strerror or error}")
         self.checkpoint.unlink(missing_ok=True)
 
 
@@ -271,6 +277,8 @@ class Log:
             warn(f"{self.path}: not written for now: {error.strerror or error}")
 
     def close(self) -> None:
+        if self.file.closed:
+            return
         if self.pending:
             self._write()
         self.file.close()
@@ -315,7 +323,7 @@ class Lock:
 def take_over(path: str | Path) -> Lock:
     """The lock of `path`, after which nobody needs the temporary files that killed processes left."""
     lock = Lock(Path(path))
-    for ending in ("", ".json", ".log.jsonl", ".resume"):
+    for ending in ("", ".json", ".resume", ".resume.log.jsonl"):
         remove_leftovers(f"{path}{ending}")
     return lock
 

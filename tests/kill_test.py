@@ -76,8 +76,8 @@ def check_files() -> str:
         read_tensors("p")
     if Path("p.resume").exists():
         read_tensors("p.resume")
-    if Path("p.log.jsonl").exists():
-        for line in Path("p.log.jsonl").read_text().splitlines():
+    for log in Path().glob("*.log.jsonl"):
+        for line in log.read_text().splitlines():
             json.loads(line)
     return "+".join(name for name in ("p", "p.json", "p.resume") if Path(name).exists()) or "nothing"
 

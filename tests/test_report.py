@@ -293,7 +293,7 @@ def test_damaged_records_and_logs_are_one_line(undrawn, capsys, name, content, m
 
 
 def test_curves_are_of_the_run_that_made_the_parameters(undrawn):
-    """Its log is emptied when a later run to the same path begins, which may not get to its end."""
+    """A log of another number of steps is another run's."""
     assert reporting.read_run("v.finetune.params").log
     log = Path("v.finetune.params.log.jsonl")
     first, *_ = log.read_text().splitlines()

@@ -335,6 +335,17 @@ def test_where_no_signals_are_handled_a_stop_says_as_well_how_to_continue(folder
     assert "stopped at once: p.resume holds step 6" in error and "--resume" in error and "before training" not in error
 
 
+def test_a_finished_run_keeps_its_log_until_the_next_one_is_finished(folder, stop_after):
+    pretrain()
+    finished = Path("p.log.jsonl").read_text()
+    stop_after(4)
+    with pytest.raises(Stopped):
+        pretrain(seed=1)
+    assert Path("p.log.jsonl").read_text() == finished and Path("p.resume.log.jsonl").exists()
+    pretrain(seed=1, resume=True)
+    assert Path("p.log.jsonl").read_text() != finished and not list(folder.glob("p.resume*"))
+
+
 # ------------------------------------------------------------------------------------------------------------ lock
 
 
@@ -342,14 +353,14 @@ def test_two_runs_never_write_the_same_path(folder, capsys):
     lock = Lock(Path("p"))
     with pytest.raises(ValueError, match="p: another run is writing it"):
         pretrain()
-    assert not Path("p.log.jsonl").exists()
+    assert not list(folder.glob("p*"))
     lock.release()
     pretrain()
     assert not Path(".p.lock").exists()
 
 
 def test_what_killed_runs_left_is_removed(folder):
-    for ending in ("", ".json", ".log.jsonl", ".resume"):
+    for ending in ("", ".json", ".resume", ".resume.log.jsonl"):
         Path(f".p{ending}.1.tmp").touch()
     pretrain(max_epochs=1)
     assert not list(folder.glob(".p*"))
