@@ -311,7 +311,7 @@ class GPT(nn.Module):
         use_cache:   keep keys and values of what was read; the result is the same and takes longer without
 
         Each step reads at most the last block_size tokens of a row, so a continuation may outgrow the block.
-        ValueError for prompts of no tokens and a top_k below 1.
+        ValueError where P is 0 and for a top_k below 1. Every length is at least 1.
         """
         B, P = idx.shape
         if P == 0:

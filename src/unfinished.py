@@ -320,6 +320,14 @@ class Lock:
         self.file.close()
 
 
+def settle_log(path: str | Path, steps: int) -> None:
+    """What a run of so many steps left undone if it died right after writing its result: its log is put in place."""
+    log = Path(f"{path}.resume.log.jsonl")
+    with suppress(OSError, ValueError, LookupError, TypeError):  # where there is none, or none of that run
+        if json.loads(log.read_bytes().splitlines()[-1])["step"] == steps:
+            os.replace(log, f"{path}.log.jsonl")
+
+
 def take_over(path: str | Path) -> Lock:
     """The lock of `path`, after which nobody needs the temporary files that killed processes left."""
     lock = Lock(Path(path))

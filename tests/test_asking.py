@@ -90,6 +90,7 @@ def test_nothing_is_dropped_out_of_answers(make_model, corpus, prompts):
         confidences.append(asking.answer_with_confidence(model, corpus, *prompts).confidence.tolist())
         assert model.training, "as it was"
         others.append(asking.runners_up(model, corpus, *one))
+        asking.attention_to_prompt(model, one[0])
         assert model.training, "nor by these"
     assert confidences[0] == confidences[1] and others[0] == others[1]
 

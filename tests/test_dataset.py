@@ -233,6 +233,7 @@ def test_prompts_that_leave_no_room_are_refused(corpus):
 
 def test_mixing_adds_whole_question_rows(corpus, questions):
     mixed = MixedDataset(corpus, questions, 0.5)
+    assert mixed.block_size == corpus.block_size, "by which batches of long rows are kept small"
     assert len(mixed) == len(corpus) + round(len(corpus) / 2)
     x, y = mixed.batch(torch.arange(len(mixed)), torch.Generator().manual_seed(0))
     all_x, all_y = questions.batch(torch.arange(len(questions)))

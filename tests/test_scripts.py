@@ -68,12 +68,18 @@ def test_everything_for_a_variant_from_any_folder(data_folder):
 def test_stages_one_by_one(data_folder):
     options = {"cwd": data_folder, "DATA_DIR": str(data_folder), "OUT_DIR": str(data_folder)}
     stages = ["vanilla_pretrain", "vanilla_finetune_with_pretrain", "vanilla_eval_test_with_pretrain"]
-    done = script(ROOT / "run.sh", *stages, *TINY, **options)
+    done = script(ROOT / "run.sh", *stages, *TINY, "--device=cpu", **options)
     assert done.returncode == 0, done.stderr
+    assert "--device=cpu" in next(line for line in done.stderr.splitlines() if "run.py evaluate" in line)
     assert (data_folder / "vanilla.pretrain.test.predictions").read_text(encoding="utf-8").count("\n") == 8
     assert not (data_folder / "vanilla.model.params").exists()
     again = script(ROOT / "run.sh", "vanilla_pretrain", *TINY, "--resume", **options)
     assert again.returncode == 0 and "complete already" in again.stdout, "what is done is not done again"
+
+
+def test_a_flag_takes_no_value(data_folder):
+    done = script(ROOT / "run.sh", "--shard", "vanilla_pretrain", *TINY, cwd=data_folder, DATA_DIR=".", OUT_DIR=".")
+    assert done.returncode == 2 and "start several with torchrun" in done.stderr
 
 
 def test_the_first_failure_ends_the_run(data_folder):

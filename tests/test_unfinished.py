@@ -346,6 +346,21 @@ def test_a_finished_run_keeps_its_log_until_the_next_one_is_finished(folder, sto
     assert Path("p.log.jsonl").read_text() != finished and not list(folder.glob("p.resume*"))
 
 
+def test_a_run_that_died_after_its_result_has_its_log_put_in_place(folder, monkeypatch):
+    pretrain()
+    earlier = Path("p.log.jsonl").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedRun, "complete", lambda run: (_ for _ in ()).throw(SystemError("lights out")))
+        with pytest.raises(SystemError):
+            pretrain(seed=1)
+    assert Path("p.log.jsonl").read_text() == earlier
+    record = pretrain(seed=1, resume=True)  # complete already
+    assert Path("p.log.jsonl").read_text() != earlier and not list(folder.glob("p.resume*"))
+    Path("p.resume.log.jsonl").write_text(json.dumps({"step": record["steps"] - 1}))
+    pretrain(seed=1, resume=True)
+    assert Path("p.resume.log.jsonl").exists(), "of another run, which did not come so far"
+
+
 # ------------------------------------------------------------------------------------------------------------ lock
 
 
