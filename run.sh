@@ -10,9 +10,9 @@
 #       VARIANT_pretrain  VARIANT_finetune_with_pretrain  VARIANT_eval_dev_with_pretrain  VARIANT_eval_test_with_pretrain
 #   ./run.sh test [ARGUMENT ...]  the tests, with arguments for pytest
 #
-# Options (--recipe NAME, --seed N, --max_epochs N ...) are handed on to training, --device NAME to everything; with --resume what has
-# been stopped goes on, and what is complete is not done again. DATA_DIR names another folder with the four files, OUT_DIR
-# another folder for what is written.
+# Options (--recipe NAME, --seed N, --max_epochs N ...) are handed on to training, --device NAME to everything; with
+# --resume what has been stopped goes on, and what is complete is not done again. DATA_DIR names another folder with the
+# four files, OUT_DIR another folder for what is written.
 set -euo pipefail
 
 here=$(pwd)

@@ -274,12 +274,11 @@ def _train(
     if running.resume:
         complete = None
         if first and not Path(f"{path}.resume").exists():
-            lock = take_over(path)  # refused while another process is writing it
+            take_over(path).release()  # refused while another process is writing it
             if (complete := complete_already(path, record)) is None:
                 print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
             else:
                 settle_log(path, complete["steps"])
-            lock.release()
         done = complete is not None
         if done if processes is None else not processes.agree(done, where):  # the others never say that it is done
             print(f"{path}: complete already")
