@@ -378,13 +378,21 @@ class CausalCrossAttention(CausalSelfAttention):
     """Multi-head attention of one sequence to another.
 
     forward(x_kv (B, Tk, C), x_q (B, Tq, C), mask (Tq, Tk)) -> (B, Tq, C): queries are made from x_q, keys and values
-    from x_kv; the mask is True where a query may look.
+    from x_kv; the mask is True where a query may look. With the packing of a sequence it and its result are (N, C).
     """
 
-    def forward(self, x_kv: Tensor, x_q: Tensor, mask: Tensor) -> Tensor:
-        q = split_heads(self.query(x_q), self.n_head)  # (B, nh, Tq, hs)
-        k, v = (split_heads(linear(x_kv), self.n_head) for linear in (self.key, self.value))  # (B, nh, Tk, hs) each
-        return self.resid_drop(self.proj(join_heads(self._attend(q, k, v, mask))))  # (B, Tq, C)
+    def forward(
+        self,
+        x_kv: Tensor,
+        x_q: Tensor,
+        mask: Tensor,
+        packing_kv: Packing | None = None,
+        packing_q: Packing | None = None,
+    ) -> Tensor:
+        q = split_heads(self.query(x_q), self.n_head, packing_q)  # (B, nh, Tq, hs)
+        k, v = (split_heads(linear(x_kv), self.n_head, packing_kv) for linear in (self.key, self.value))
+        y = join_heads(self._attend(q, k, v, mask), packing_q)  # (B, Tq, C)
+        return self.resid_drop(self.proj(y))
 
 
 if __name__ == "__main__":

@@ -133,7 +133,10 @@ def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
 
 
 class DownProjectBlock(nn.Module):
-    """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP."""
+    """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP.
+
+    With a packing the tokens are (N, C), here and in UpProjectBlock; latents never are, as none of them is padding.
+    """
 
     no_decay = ("C",)  # for the optimizer: an embedding
 
@@ -148,10 +151,11 @@ class DownProjectBlock(nn.Module):
         self.attn = CausalCrossAttention(config)
         self.mlp = _mlp(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mask = after_reach(self.config, x.size(1), x.device) <= 0  # (M, T)
-        latents = self.C.expand(x.size(0), -1, -1)  # (B, M, C)
-        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask)
+    def forward(self, x: Tensor, packing: Packing | None = None) -> Tensor:
+        B, T = x.shape[:2] if packing is None else packing.slot.shape
+        mask = after_reach(self.config, T, x.device) <= 0  # (M, T)
+        latents = self.C.expand(B, -1, -1)  # (B, M, C)
+        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask, packing_kv=packing)
         return latents + self.mlp(self.ln3(latents))
 
 
@@ -167,9 +171,10 @@ class UpProjectBlock(nn.Module):
         self.attn = CausalCrossAttention(config)
         self.mlp = _mlp(config)
 
-    def forward(self, latents: Tensor, x: Tensor) -> Tensor:
-        mask = (after_reach(self.config, x.size(1), x.device) >= 0).T  # (T, M)
-        x = x + self.attn(self.ln1(latents), self.ln2(x), mask)
+    def forward(self, latents: Tensor, x: Tensor, packing: Packing | None = None) -> Tensor:
+        T = x.size(1) if packing is None else packing.slot.size(1)
+        mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
+        x = x + self.attn(self.ln1(latents), self.ln2(x), mask, packing_q=packing)
         return x + self.mlp(self.ln3(x))
 
 
@@ -236,22 +241,22 @@ class GPT(nn.Module):
         With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
         With `computed`, which must be at least `positions_needed(targets).sum()`, only the positions up to each row's
         last target are computed, in so many slots: the same loss for less work, and logits (computed, V) of the slots.
-        (A model with latents, among which there is no padding, computes all.)
         Raises ValueError if T exceeds block_size and the variant cannot do that.
         """
         packing = None
-        if computed is not None and not self.variant.bottleneck:  # there is no padding among latents
+        if computed is not None:
             packing = Packing.of(lengths(targets, self.config.ignore_index), idx.size(1), computed)
             targets = packing.pack(targets).masked_fill(~packing.is_filled, self.config.ignore_index)  # (N,)
         x = self._embed(idx, positions, packing)  # (B, T, C), or (N, C) with a packing
+        inner = packing  # of what the blocks work on
         if self.variant.bottleneck:
-            tokens, x = x, self.down_block(x)  # (B, T, C), (B, M, C)
+            tokens, x, inner = x, self.down_block(x, packing), None  # x (B, M, C)
         for i, block in enumerate(self.blocks):
-            arguments = x, positions, caches[i] if caches else None, packing
+            arguments = x, positions, caches[i] if caches else None, inner
             again = self.checkpoint_activations and torch.is_grad_enabled()
             x = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
         if self.variant.bottleneck:
-            x = self.up_block(x, tokens)  # (B, T, C)
+            x = self.up_block(x, tokens, packing)  # as tokens
         return self._predict(x, targets)
 
     def positions_needed(self, targets: Tensor) -> Tensor:

@@ -166,9 +166,7 @@ class Trainer:
         parts += [f"not compiled ({self.obstacle})"] * (self.obstacle is not None)
         parts += ["checkpointed activations"] * getattr(self.model, "checkpoint_activations", False)
         parts += [str(self.processes)] * (self.processes is not None)
-        # Among latents there is no padding to leave out, only rows of like length to put together.
-        padded = getattr(getattr(self.model, "variant", None), "bottleneck", False) and not self.by_length
-        return ", ".join(parts + ["no padding"] * (self.leaves_padding_out and not padded))
+        return ", ".join(parts + ["no padding"] * self.leaves_padding_out)
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
