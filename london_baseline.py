@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from dataset import evaluate_places, find_file, read_places  # noqa: E402
+from vocabulary import message_of, printable  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--eval_corpus_path", required=True, help="rows question<TAB>place")
@@ -14,6 +15,5 @@ try:
     path = find_file(parser.parse_args().eval_corpus_path)
     total, correct = evaluate_places(path, ["London"] * len(read_places(path)))
 except (OSError, ValueError) as error:
-    said = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
-    sys.exit(print(f"london_baseline.py: {said}", file=sys.stderr) or 2)
+    sys.exit(print(f"london_baseline.py: {printable(message_of(error))}", file=sys.stderr) or 2)
 print(f"Correct: {correct} out of {total}: {correct / total:.1%}" if total else "no targets provided")

@@ -24,6 +24,7 @@ import startup
 from attention import CausalSelfAttention, written_out_attention
 from calibration import bin_of, confidences_at, wilson
 from checkpoint import file_sha256
+from dropout import without_dropout
 from model import GPT
 from vocabulary import printable
 
@@ -52,33 +53,31 @@ def answer_with_confidence(
     at stages.ANSWER_LENGTH characters or the end of the block, and its confidence is that of the characters until
     there. `said` (B, S) makes the answers begin with these tokens, whose probabilities count as the others' do.
     """
-    was_training = model.training
-    model.eval()
     texts, logits, tokens, rows = [], [], [], []
     starts = range(0, len(ids), stages.rows_at_once(model.device))
-    for first in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
-        batch = slice(first, first + starts.step)
-        prompt, length = ids[batch].to(model.device), lengths[batch].to(model.device)
-        begun, begun_length = prompt, length
-        if said is not None:
-            begun_length = length + said.size(1)
-            begun = _put(prompt, length, said[batch].to(model.device))
-        still = stages.ANSWER_LENGTH - (0 if said is None else said.size(1))
-        new = model.generate(begun, begun_length, still, stop_token=data.MASK)  # (B, N)
-        if said is not None:
-            new = torch.cat([said[batch].to(model.device), new], dim=1)
-        string = _put(prompt, length, new)[:, : model.config.block_size]  # (B, L)
-        predicted = model(string[:, :-1])[0]  # (B, L - 1, V), entry t predicts string[:, t + 1]
-        # An answer lasts until its first MASK, that MASK included.
-        ended = (new == data.MASK).long().cumsum(dim=1) - (new == data.MASK).long()  # (B, N)
-        step = torch.arange(new.size(1), device=new.device)
-        place = length[:, None] - 1 + step  # (B, N) where each character is predicted
-        row, column = ((ended == 0) & (place < predicted.size(1))).nonzero(as_tuple=True)  # (M,) each, by row
-        logits.append(predicted[row, place[row, column]].float().cpu().numpy())
-        tokens.append(new[row, column].cpu().numpy())
-        rows.append(row.cpu().numpy() + first)
-        texts += [stages.text_of(answer, corpus) for answer in new.tolist()]
-    model.train(was_training)
+    with without_dropout(model):
+        for first in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
+            batch = slice(first, first + starts.step)
+            prompt, length = ids[batch].to(model.device), lengths[batch].to(model.device)
+            begun, begun_length = prompt, length
+            if said is not None:
+                begun_length = length + said.size(1)
+                begun = _put(prompt, length, said[batch].to(model.device))
+            still = stages.ANSWER_LENGTH - (0 if said is None else said.size(1))
+            new = model.generate(begun, begun_length, still, stop_token=data.MASK)  # (B, N)
+            if said is not None:
+                new = torch.cat([said[batch].to(model.device), new], dim=1)
+            string = _put(prompt, length, new)[:, : model.config.block_size]  # (B, L)
+            predicted = model(string[:, :-1])[0]  # (B, L - 1, V), entry t predicts string[:, t + 1]
+            # An answer lasts until its first MASK, that MASK included.
+            ended = (new == data.MASK).long().cumsum(dim=1) - (new == data.MASK).long()  # (B, N)
+            step = torch.arange(new.size(1), device=new.device)
+            place = length[:, None] - 1 + step  # (B, N) where each character is predicted
+            row, column = ((ended == 0) & (place < predicted.size(1))).nonzero(as_tuple=True)  # (M,) each, by row
+            logits.append(predicted[row, place[row, column]].float().cpu().numpy())
+            tokens.append(new[row, column].cpu().numpy())
+            rows.append(row.cpu().numpy() + first)
+            texts += [stages.text_of(answer, corpus) for answer in new.tolist()]
     together = [np.concatenate(parts) for parts in (logits, tokens, rows)]
     return Answers(texts, *together, confidences_at(*together, 1.0)[0])
 
@@ -98,11 +97,8 @@ def runners_up(
     One for each of the likeliest first characters, continued greedily. So of two places with one initial only one
     shows, the list is not the most probable `count` of all strings, and another may be likelier than the greedy one.
     """
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), without_dropout(model):
         first = model(ids.to(model.device))[0][0, int(lengths[0]) - 1]  # (V,)
-    model.train(was_training)
     said = first.topk(min(count, len(first))).indices[:, None]  # (count, 1)
     n = len(said)
     found = answer_with_confidence(model, corpus, ids.expand(n, -1), lengths.expand(n), said)
@@ -145,11 +141,8 @@ def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
             f"--show attention: the weights of {model.config.variant} are not one number for every two characters, so "
             "there is nothing to draw: choose a vanilla, sinusoidal or rope model"
         )
-    was_training = model.training
-    model.eval()
-    with _weights_kept(model) as kept:
+    with without_dropout(model), _weights_kept(model) as kept:
         model(ids.to(model.device))
-    model.train(was_training)
     return torch.stack([weights[0, :, -1].mean(dim=0) for weights in kept]).cpu()
 
 

@@ -390,7 +390,8 @@ class CausalCrossAttention(CausalSelfAttention):
         packing_q: Packing | None = None,
     ) -> Tensor:
         q = split_heads(self.query(x_q), self.n_head, packing_q)  # (B, nh, Tq, hs)
-        k, v = (split_heads(linear(x_kv), self.n_head, packing_kv) for linear in (self.key, self.value))
+        linears = self.key, self.value
+        k, v = (split_heads(linear(x_kv), self.n_head, packing_kv) for linear in linears)  # (B, nh, Tk, hs) each
         y = join_heads(self._attend(q, k, v, mask), packing_q)  # (B, Tq, C)
         return self.resid_drop(self.proj(y))
 

@@ -27,7 +27,17 @@ from torch.utils.data import Dataset
 
 from corpus_file import EncodedDocuments, not_utf8, open_documents, refuse_long
 from recall import kinds_of, recall
-from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, encode_rows, make_vocabulary, printable, refuse_reserved
+from vocabulary import (
+    MASK,
+    MASK_CHAR,
+    PAD,
+    PAD_CHAR,
+    encode_rows,
+    make_vocabulary,
+    message_of,
+    printable,
+    refuse_reserved,
+)
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
@@ -392,7 +402,7 @@ def main(argv: list[str] | None = None) -> int:
             corpus, read_text(places), source=places
         )
     except (OSError, ValueError) as error:
-        print(f"dataset.py: {printable(str(error))}", file=sys.stderr)
+        print(f"dataset.py: {printable(message_of(error))}", file=sys.stderr)
         return 2
     sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     for i in range(min(4, len(dataset))):

@@ -33,7 +33,7 @@ from report import report
 from stages import evaluate, finetune, pretrain
 from startup import SIZES, variant_options
 from unfinished import Stopped
-from vocabulary import printable
+from vocabulary import message_of, printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -144,8 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
-        filename = getattr(error, "filename", None)
-        return fail(f"{filename}: {error.strerror}" if filename else str(error))
+        return fail(message_of(error))
     except Stopped as stopped:
         return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
     except KeyboardInterrupt:

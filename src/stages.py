@@ -278,7 +278,7 @@ def _train(
             if (complete := complete_already(path, record)) is None:
                 print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
             else:
-                settle_log(path, complete["steps"])
+                settle_log(path, complete.get("steps"))
         done = complete is not None
         if done if processes is None else not processes.agree(done, where):  # the others never say that it is done
             print(f"{path}: complete already")

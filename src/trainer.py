@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from dropout import without_dropout
 from graphed import GraphedStep
 from optimizer import Muon, muon_groups, parameter_groups
 
@@ -333,11 +334,8 @@ class Trainer:
     @torch.no_grad()
     def evaluate_loss(self, dataset: Dataset) -> float:
         """Mean loss of the batches of `dataset`, without dropout; the same draws every time."""
-        was_training = self.model.training
-        self.model.eval()
-        with torch.compiler.set_stance("force_eager"):  # too few steps to compile for
+        with without_dropout(self.model), torch.compiler.set_stance("force_eager"):  # too few steps to compile for
             losses = [self._loss(x, y, computed) for x, y, computed in self._batches(dataset, epoch=0)]
-        self.model.train(was_training)
         return self._mean(torch.stack(losses).mean()).item()
 
     def _batches(self, dataset: Dataset, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor, int | None]]:

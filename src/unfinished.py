@@ -320,7 +320,7 @@ class Lock:
         self.file.close()
 
 
-def settle_log(path: str | Path, steps: int) -> None:
+def settle_log(path: str | Path, steps: Any) -> None:
     """What a run of so many steps left undone if it died right after writing its result: its log is put in place."""
     log = Path(f"{path}.resume.log.jsonl")
     with suppress(OSError, ValueError, LookupError, TypeError):  # where there is none, or none of that run

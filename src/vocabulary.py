@@ -73,6 +73,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def message_of(error: Exception) -> str:
+    """What an error says to people: one from the operating system, which file and what is the matter with it."""
+    filename = getattr(error, "filename", None)
+    return f"{filename}: {error.strerror}" if filename else str(error)
+
+
 def refuse_reserved(text: str, where: str) -> None:
     """ValueError, beginning with `where`, if the text holds PAD_CHAR or MASK_CHAR."""
     for reserved in (PAD_CHAR, MASK_CHAR):
