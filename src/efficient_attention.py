@@ -1,23 +1,25 @@
 """Cheaper attention: BigBird and Performer, linear in the length, and Linformer, a constant factor below vanilla.
 
-All three are causal versions of mechanisms that were published for encoders. They inherit projections and heads
-from vanilla attention and replace the step in which queries meet keys, `_attend(q, k, v)`.
+All three are causal versions of mechanisms that were published for encoders. They inherit projections and heads from
+vanilla attention and replace the step in which queries meet keys, `attend(q, k, v, mask)`. They need no mask: each
+looks at the past only, in a way of its own.
 
-Shapes:  as in attention.py; q, k, v and the result of `_attend` are (B, nh, T, hs); n chunks or blocks of c tokens.
+Shapes:  as in attention.py; q, k, v and the result of `attend` are (B, nh, T, hs); n chunks or blocks of c tokens.
 """
 
 import math
 from itertools import accumulate
+from typing import ClassVar
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention import CausalSelfAttention, Option, dot_product_attention, register
+from attention import CausalSelfAttention, Option, register
 
 
-def _chunks(x: Tensor, c: int) -> Tensor:
+def chunks(x: Tensor, c: int) -> Tensor:
     """(B, nh, T, d) -> (B, nh, n, c, d), zeros after the last token. No query looks ahead, so none sees the zeros."""
     missing = -x.size(-2) % c
     return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(-2, (-1, c))  # padding by nothing is a copy too
@@ -39,9 +41,9 @@ class LinformerAttention(CausalSelfAttention):
     Source: Wang et al. (arXiv 2006.04768), equation 7.
     """
 
-    options = {
-        "chunk_size": Option(32, "tokens that are compressed together", axis=("blocks.0.attn.compress_key", 1)),
-        "summaries": Option(8, "what each chunk of tokens is compressed to", axis=("blocks.0.attn.compress_key", 0)),
+    options: ClassVar[dict[str, Option]] = {
+        "chunk_size": Option(32, "tokens that are compressed together"),
+        "summaries": Option(8, "what each chunk of tokens is compressed to"),
     }
     cacheable = False
 
@@ -57,10 +59,10 @@ class LinformerAttention(CausalSelfAttention):
         self.compress_key = nn.Parameter(average.clone())
         self.compress_value = nn.Parameter(average.clone())
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         r, c = self.compress_key.shape
         T = q.size(-2)
-        q, k, v = (_chunks(x, c) for x in (q / math.sqrt(q.size(-1)), k, v))  # (B, nh, n, c, hs) each
+        q, k, v = (chunks(x, c) for x in (q / math.sqrt(q.size(-1)), k, v))  # (B, nh, n, c, hs) each
         n = q.size(2)
         far_k = (self.compress_key @ k).flatten(2, 3)  # (B, nh, n r, hs)
         far_v = (self.compress_value @ v).flatten(2, 3)
@@ -85,17 +87,18 @@ def bigbird_pattern(n: int, window: int, n_global: int, n_random: int, seed: int
     Block i sees itself and the window - 1 before it, the first n_global blocks, and n_random drawn from the blocks
     before it that it does not see yet; K = min(n, window + n_global + n_random). Never a later block.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # on the host, whatever device the model is made on
     width = min(n, window + n_global + n_random)
     if n > 2**13 or n * width > 2**20:
         raise ValueError(f"a pattern of {n:,} blocks, {width:,} for each, is too large: raise sparse_block")
-    indices, counts = torch.zeros(n, width, dtype=torch.long), torch.zeros(n, width, dtype=torch.bool)
+    indices = torch.zeros(n, width, dtype=torch.long, device="cpu")
+    counts = torch.zeros(n, width, dtype=torch.bool, device="cpu")
     for i in range(n):
         seen = sorted({*range(min(n_global, i + 1)), *range(max(0, i - window + 1), i + 1)})
         others = [j for j in range(i) if j not in seen]
-        drawn = torch.randperm(len(others), generator=generator)[:n_random].tolist()
+        drawn = torch.randperm(len(others), generator=generator, device="cpu")[:n_random].tolist()
         seen += [others[j] for j in drawn]
-        indices[i, : len(seen)] = torch.tensor(seen)
+        indices[i, : len(seen)] = torch.tensor(seen, device="cpu")
         counts[i, : len(seen)] = True
     return indices, counts
 
@@ -112,7 +115,7 @@ class BigBirdAttention(CausalSelfAttention):
     Source: Zaheer et al. (arXiv 2007.14062), section 2, without the edges that lead ahead.
     """
 
-    options = {
+    options: ClassVar[dict[str, Option]] = {
         "sparse_block": Option(16, "tokens in a block of the pattern"),
         "window_blocks": Option(2, "blocks of the window: a token's own and those before it"),
         "global_blocks": Option(1, "blocks at the start that every token sees"),
@@ -142,9 +145,9 @@ class BigBirdAttention(CausalSelfAttention):
         blocks[rows, self.indices[rows, columns]] = True
         return blocks.repeat_interleave(self.c, 0).repeat_interleave(self.c, 1)[:T, :T].tril()
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         T, c = q.size(-2), self.c
-        q, k, v = (_chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
+        q, k, v = (chunks(x, c) for x in (q, k, v))  # (B, nh, n, c, hs) each
         n = q.size(2)
         indices = self.indices[:n]  # (n, K)
         blocks = indices.flatten()  # index_select: its gradient adds up faster than that of x[:, :, indices]
@@ -154,8 +157,9 @@ class BigBirdAttention(CausalSelfAttention):
         query_place = torch.arange(n * c, device=q.device).view(n, c)
         counts = self.counts[:n].repeat_interleave(c, dim=1)  # (n, K c)
         mask = (key_place[:, None] <= query_place[:, :, None]) & counts[:, None]  # (n, c, K c)
-        fused = (x.flatten(0, 1) for x in (q, k, v))  # the fused kernels want four axes: (B nh, n, c or K c, hs)
-        y = dot_product_attention(*fused, mask[None], self.attn_drop)  # (B nh, n, c, hs)
+        q4, k4, v4 = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)  # torch wants four axes: (B nh, n, c or K c, hs)
+        p = self.attn_drop.p if self.training else 0.0
+        y = F.scaled_dot_product_attention(q4, k4, v4, attn_mask=mask[None], dropout_p=p)  # (B nh, n, c, hs)
         return y.unflatten(0, q.shape[:2]).flatten(2, 3)[:, :, :T]
 
 
@@ -207,7 +211,7 @@ def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64
     """
     T = v.size(-2)
     v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # a column of ones adds up the denominator
-    phi_q, phi_k, v = (_chunks(x, c) for x in (phi_q, phi_k, v))  # (B, nh, n, c, m or hs + 1)
+    phi_q, phi_k, v = (chunks(x, c) for x in (phi_q, phi_k, v))  # (B, nh, n, c, m or hs + 1)
     sums = phi_k.transpose(-2, -1) @ v  # (B, nh, n, m, hs + 1)
     if torch.are_deterministic_algorithms_enabled():  # a GPU adds up in whatever order blocks finish
         running = torch.stack(list(accumulate(sums.unbind(2))), dim=2)
@@ -231,7 +235,7 @@ class PerformerAttention(CausalSelfAttention):
     Source: Choromanski et al. (arXiv 2009.14794), section 2.
     """
 
-    options = {
+    options: ClassVar[dict[str, Option]] = {
         "n_features": Option(128, "number of random features"),
         "features": Option("positive", "which features", ("positive", "trigonometric")),
         "projection": Option("orthogonal", "how their directions are drawn", ("orthogonal", "gaussian")),
@@ -246,7 +250,7 @@ class PerformerAttention(CausalSelfAttention):
         directions = random_projection(m, config.n_embd // config.n_head, projection == "orthogonal")
         self.register_buffer("directions", directions)  # (m, hs) persistent: a model is trained for its features
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         with torch.autocast(q.device.type, enabled=False):  # exponentials and long sums need float32
             phi_q = random_features(q, self.directions, self.kind, scaled=True)  # (B, nh, T, m)
             phi_k = random_features(k, self.directions, self.kind)

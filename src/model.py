@@ -1,31 +1,29 @@
 """The GPT: token and position embeddings, a stack of blocks, and a linear head; and how to generate from it.
 
-Shapes:  B batch, T tokens (at most block_size), C = n_embd, V = vocab_size, P prompt length.
+Shapes:  B batch, T tokens (at most block_size), C = n_embd, V = vocab_size, P prompt length, N new tokens.
 Parameter names are those of the course, so that parameter files made with its code load here.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MethodType
 from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 import efficient_attention  # noqa: F401  (registers its variants)
-from attention import VARIANTS, CausalCrossAttention, KVCache, sinusoidal_positions
-from dropout import Dropout
-from packing import Packing, lengths
+from attention import VARIANTS, WHOLE_ROWS, CausalCrossAttention, Rows, sinusoidal_positions
 
-LARGEST = 2**21  # of all sizes: more than there are characters in Unicode
+LARGEST = 2**21  # limit for every size: more than there are characters in Unicode
 COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Everything that decides the shape of a model. ValueError for what cannot be built."""
+    """Everything that decides the shape of a model. Raises ValueError for what cannot be built."""
 
     vocab_size: int
     block_size: int  # longest sequence, in tokens
@@ -33,7 +31,7 @@ class GPTConfig:
     n_head: int = 8
     n_embd: int = 256
     variant: str = "vanilla"  # a name in attention.VARIANTS
-    options: dict[str, Any] = field(default_factory=dict)  # the variant's own settings; it has defaults for all
+    options: dict[str, Any] = field(default_factory=dict)  # the variant's own settings; each has a default
     embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
     resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
     attn_pdrop: float = 0.1  # and on the attention weights
@@ -52,6 +50,12 @@ class GPTConfig:
                 raise ValueError(f"{name} is {value!r}: it must be a number from 0 to less than 1")
         if type(self.ignore_index) is not int or abs(self.ignore_index) >= 2**31:
             raise ValueError(f"ignore_index is {self.ignore_index!r}: it must be a token id, or negative for none")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Check the options of the variant and fill in its defaults."""
         known = VARIANTS[self.variant].options
         if not isinstance(self.options, dict):
             raise ValueError(f"options is {self.options!r}: it must be a dict")
@@ -72,55 +76,29 @@ class GPTConfig:
                 raise ValueError(f"n_layer is {self.n_layer}: {self.variant} needs 3, of which two change the width")
             if not 1 <= M <= self.block_size:
                 raise ValueError(f"bottleneck_dim is {M}: it must be between 1 and block_size {self.block_size}")
-        if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
 
 
-def check_sizes(config: GPTConfig, state_dict: dict[str, Tensor]) -> None:
-    """ValueError if parameters are of another size than `config` says, before memory is taken for a model of it."""
-    variant = VARIANTS[config.variant]
-    layers = {name.split(".")[1] for name in state_dict if name.startswith("blocks.")}
-    bottleneck = 2 * variant.bottleneck  # blocks of another name
-    shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
-    same = len(layers) + bottleneck == config.n_layer
-    same &= shapes.get("tok_emb.weight") == (config.vocab_size, config.n_embd)
-    widths = (4 * config.n_embd, config.n_embd)
-    same = same and all(shapes.get(f"blocks.{i}.mlp.0.weight") == widths for i in range(len(layers)))
-    if variant.position == "learned":
-        same &= shapes.get("pos_emb") == (1, config.block_size, config.n_embd)
-    for name, option in variant.options.items():
-        if option.axis is not None:
-            parameter, axis = option.axis
-            same &= shapes.get(parameter, ())[axis : axis + 1] == (config.options[name],)
-    if not same:
-        raise ValueError("the parameters have other sizes")
-
-
-def _mlp(config: GPTConfig) -> nn.Sequential:
+def make_mlp(config: GPTConfig) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(config.n_embd, 4 * config.n_embd),
         nn.GELU(),
         nn.Linear(4 * config.n_embd, config.n_embd),
-        Dropout(config.resid_pdrop),
+        nn.Dropout(config.resid_pdrop),
     )
 
 
 class Block(nn.Module):
-    """One pre-norm Transformer block: the stream plus attention of it, plus an MLP of it.
-
-    (B, T, C) -> (B, T, C), or (N, C) -> (N, C) with the packing of a batch without its padding.
-    """
+    """One pre-norm Transformer block, (B, T, C) -> (B, T, C): the stream plus attention of it, plus an MLP of it."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.ln1 = nn.LayerNorm(config.n_embd)
         self.ln2 = nn.LayerNorm(config.n_embd)
         self.attn = VARIANTS[config.variant](config)
-        self.mlp = _mlp(config)
+        self.mlp = make_mlp(config)
 
-    def forward(self, x: Tensor, *context: Any) -> Tensor:
-        """`context` is what attention takes beside x: positions, cache, packing (CausalSelfAttention.forward)."""
-        x = x + self.attn(self.ln1(x), *context)
+    def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
+        x = x + self.attn(self.ln1(x), rows)
         return x + self.mlp(self.ln2(x))
 
 
@@ -133,10 +111,7 @@ def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
 
 
 class DownProjectBlock(nn.Module):
-    """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP.
-
-    With a packing the tokens are (N, C), here and in UpProjectBlock; latents never are, as none of them is padding.
-    """
+    """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP."""
 
     no_decay = ("C",)  # for the optimizer: an embedding
 
@@ -149,13 +124,12 @@ class DownProjectBlock(nn.Module):
         self.ln2 = nn.LayerNorm(config.n_embd)
         self.ln3 = nn.LayerNorm(config.n_embd)
         self.attn = CausalCrossAttention(config)
-        self.mlp = _mlp(config)
+        self.mlp = make_mlp(config)
 
-    def forward(self, x: Tensor, packing: Packing | None = None) -> Tensor:
-        B, T = x.shape[:2] if packing is None else packing.slot.shape
-        mask = after_reach(self.config, T, x.device) <= 0  # (M, T)
+    def forward(self, x: Tensor, B: int, rows: Rows = WHOLE_ROWS) -> Tensor:
+        mask = after_reach(self.config, rows.span(x), x.device) <= 0  # (M, T)
         latents = self.C.expand(B, -1, -1)  # (B, M, C)
-        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask, packing_kv=packing)
+        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask, rows_kv=rows)
         return latents + self.mlp(self.ln3(latents))
 
 
@@ -169,12 +143,11 @@ class UpProjectBlock(nn.Module):
         self.ln2 = nn.LayerNorm(config.n_embd)
         self.ln3 = nn.LayerNorm(config.n_embd)
         self.attn = CausalCrossAttention(config)
-        self.mlp = _mlp(config)
+        self.mlp = make_mlp(config)
 
-    def forward(self, latents: Tensor, x: Tensor, packing: Packing | None = None) -> Tensor:
-        T = x.size(1) if packing is None else packing.slot.size(1)
-        mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
-        x = x + self.attn(self.ln1(latents), self.ln2(x), mask, packing_q=packing)
+    def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
+        mask = (after_reach(self.config, rows.span(x), x.device) >= 0).T  # (T, M)
+        x = x + self.attn(self.ln1(latents), self.ln2(x), mask, rows_q=rows)
         return x + self.mlp(self.ln3(x))
 
 
@@ -182,7 +155,6 @@ class GPT(nn.Module):
     """A decoder-only Transformer over characters (GPT-2's layout, with the course's sizes and names)."""
 
     no_decay = ("pos_emb",)  # for the optimizer: an embedding, though not an nn.Embedding
-    checkpoint_activations = False  # keep only what enters a block, and compute the rest again in the backward pass
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -191,10 +163,10 @@ class GPT(nn.Module):
         self.variant = VARIANTS[config.variant]
         if self.variant.position == "learned":
             self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
-        self.drop = Dropout(config.embd_pdrop)
+        self.drop = nn.Dropout(config.embd_pdrop)
         if self.variant.bottleneck:
             self.down_block, self.up_block = DownProjectBlock(config), UpProjectBlock(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck))
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.apply(self._init_weights)
@@ -221,78 +193,45 @@ class GPT(nn.Module):
             if given[name].shape != wanted[name].shape:
                 have, want = tuple(given[name].shape), tuple(wanted[name].shape)
                 raise ValueError(f"{name} has shape {have} where the model has {want}: another corpus or other sizes?")
-        self.load_state_dict(given)
+        if self.device.type != "meta":  # a model without memory serves to check a file (stages.py)
+            self.load_state_dict(given)
 
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
 
     def forward(
-        self,
-        idx: Tensor,
-        targets: Tensor | None = None,
-        positions: Tensor | None = None,
-        caches: list[KVCache] | None = None,
-        computed: int | None = None,
+        self, idx: Tensor, targets: Tensor | None = None, rows: Rows = WHOLE_ROWS
     ) -> tuple[Tensor, Tensor | None]:
         """Logits (B, T, V) for the token after each of idx (B, T), and the mean cross-entropy with targets (B, T).
 
-        The loss, in nats per target, skips targets equal to ignore_index; it is None without targets.
-        With `caches` (one a layer), idx holds only new tokens and `positions` (B, T) says where they stand.
-        With `computed`, which must be at least `positions_needed(targets).sum()`, only the positions up to each row's
-        last target are computed, in so many slots: the same loss for less work, and logits (computed, V) of the slots.
-        Raises ValueError if T exceeds block_size and the variant cannot do that.
+        The loss, in nats per target, skips targets equal to ignore_index. It is None without targets. `rows` says how
+        the tokens of a batch are laid out. Raises ValueError for rows longer than block_size, unless the variant
+        takes any length.
         """
-        packing = None
-        if computed is not None:
-            packing = Packing.of(lengths(targets, self.config.ignore_index), idx.size(1), computed)
-            targets = packing.pack(targets).masked_fill(~packing.is_filled, self.config.ignore_index)  # (N,)
-        x = self._embed(idx, positions, packing)  # (B, T, C), or (N, C) with a packing
-        inner = packing  # of what the blocks work on
-        if self.variant.bottleneck:
-            tokens, x, inner = x, self.down_block(x, packing), None  # x (B, M, C)
-        for i, block in enumerate(self.blocks):
-            arguments = x, positions, caches[i] if caches else None, inner
-            again = self.checkpoint_activations and torch.is_grad_enabled()
-            x = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
-        if self.variant.bottleneck:
-            x = self.up_block(x, tokens, packing)  # as tokens
-        return self._predict(x, targets)
-
-    def positions_needed(self, targets: Tensor) -> Tensor:
-        """(B,): how many positions of each row `forward` has to compute for the loss with targets (B, T)."""
-        return lengths(targets, self.config.ignore_index)
-
-    def compile_parts(self, dynamic: bool | None) -> None:
-        """Have kernels made for the blocks, which one compilation serves, and for what comes before and after them."""
-        for block in self.blocks:
-            block.compile(dynamic=dynamic)
-        # Compiled and in a fixed order, the gradient of an embedding would be added up one position after the other.
-        in_fixed_order = torch.are_deterministic_algorithms_enabled()
-        for name in ("_predict",) if in_fixed_order else ("_embed", "_predict"):
-            compiled = torch.compile(getattr(GPT, name), dynamic=dynamic)
-            setattr(self, name, MethodType(compiled, self))  # a method, as deepcopy gives a copy methods of its own
-
-    def _embed(self, idx: Tensor, positions: Tensor | None, packing: Packing | None = None) -> Tensor:
-        """What the tokens idx (B, T) are and, unless attention sees to that, where they stand: (B, T, C) or packed."""
-        T = idx.size(1)
-        if T > self.config.block_size and not self.variant.any_length:
-            raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
-        x = self.tok_emb(idx)
+        config, T = self.config, rows.span(idx)
+        if T > config.block_size and not self.variant.any_length:
+            raise ValueError(f"a sequence of {T} tokens does not fit block_size {config.block_size}")
+        x = self.tok_emb(idx)  # (B, T, C)
         if self.variant.position == "learned":
-            x = x + (self.pos_emb[:, :T] if positions is None else self.pos_emb[0, positions])
+            x = x + F.embedding(rows.positions(idx), self.pos_emb[0])
         elif self.variant.position == "sinusoidal":
-            positions = torch.arange(T, device=idx.device) if positions is None else positions
-            x = x + sinusoidal_positions(positions, x.size(-1)).to(x.dtype)
-        return self.drop(x if packing is None else packing.pack(x))
+            x = x + sinusoidal_positions(rows.positions(idx), config.n_embd).to(x.dtype)
+        x = self.drop(x)
 
-    def _predict(self, x: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """From what the last block gives, (..., C): logits (..., V), and their loss with targets (...) if there are."""
-        logits = self.head(self.ln_f(x))
+        if self.variant.bottleneck:
+            tokens, latents = x, self.down_block(x, rows.count(x), rows)  # (B, M, C)
+            for block in self.blocks:
+                latents = block(latents)
+            x = self.up_block(latents, tokens, rows)  # (B, T, C)
+        else:
+            for block in self.blocks:
+                x = block(x, rows)
+
+        logits = self.head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits, None
-        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=self.config.ignore_index)
-        return logits, loss
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=config.ignore_index)
 
     @torch.inference_mode()
     def generate(
@@ -305,78 +244,75 @@ class GPT(nn.Module):
         temperature: float = 0.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
-        use_cache: bool = True,
-    ) -> Tensor:
-        """The tokens that follow each prompt, (B, N) with N <= max_new_tokens.
+        reader: Callable[[Tensor, Tensor], Tensor] | None = None,
+        log_probs: bool = False,
+    ) -> Any:
+        """The tokens that follow each prompt: (B, N) with N <= max_new_tokens.
 
-        idx:         prompts (B, P), row i filled up to P with anything after its lengths[i] tokens (default: P)
-        stop_token:  a row that produces it has ended and holds nothing else from there on; when all have, it stops
+        idx:         prompts (B, P). Row i is a prompt of lengths[i] tokens (default: P) and then anything
+        stop_token:  a row that produces it has ended and holds only stop_token from there on; when all have, it stops
         temperature: 0 takes the likeliest token; otherwise tokens are drawn from softmax(logits / temperature)
         top_k:       draw among the k likeliest only
-        use_cache:   keep keys and values of what was read; the result is the same and takes longer without
+        reader:      gives the logits of the next token, as `next_logits` does; fast/rows.py has one with a KV cache
+        log_probs:   return (tokens, (B, N, V)): log softmax(logits) from which each token was chosen, as well
 
         Each step reads at most the last block_size tokens of a row, so a continuation may outgrow the block.
-        ValueError where P is 0 and for a top_k below 1. Every length is at least 1.
+        Raises ValueError if P is 0 or top_k is below 1. Every length must be at least 1.
         """
         B, P = idx.shape
         if P == 0:
-            raise ValueError("a prompt of no tokens: there is nothing to go on from")
+            raise ValueError("a prompt of no tokens: there is nothing to continue")
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}: it must be at least 1")
-        was_training = self.training
-        self.eval()
-        lengths = torch.full((B,), P, device=idx.device) if lengths is None else lengths.to(idx.device)
-        rows = torch.arange(B, device=idx.device)
+        read = self.next_logits if reader is None else reader
+        ends = torch.full((B,), P, device=idx.device) if lengths is None else lengths.to(idx.device)  # (B,)
         tokens = F.pad(idx, (0, max_new_tokens))  # (B, P + max_new_tokens)
         ended = torch.zeros(B, dtype=torch.bool, device=idx.device)
-        # Once a row outgrows the block its window slides, every token changes position, and a cache is void.
-        slots = min(P + max_new_tokens, self.config.block_size)
-        caches = [KVCache(slots) for _ in self.blocks] if use_cache and self.variant.cacheable else None
-        shared = self._read_shared_prefix(idx, lengths, caches) if caches and P <= slots else 0
-        new = []
-        for step in range(max_new_tokens):
-            last = lengths + step - 1  # (B,) position of the newest token
-            longest = P + step
-            if caches and step > 0 and longest <= slots:
-                read = tokens[rows, last][:, None]  # (B, 1) only the newest token is unknown to the cache
-                logits = self(read, positions=last[:, None], caches=caches)[0][:, -1]  # (B, V)
-            else:
-                width = min(longest, self.config.block_size)
-                start = (last + 1 - width).clamp(min=0)  # (B,)
-                known = shared if step == 0 else 0  # of the width, already in the cache
-                window = start[:, None] + torch.arange(known, width, device=idx.device)  # (B, width - known)
-                fill_cache = {"positions": window, "caches": caches} if caches and longest <= slots else {}
-                logits = self(tokens.gather(1, window), **fill_cache)[0][rows, last - start - known]  # (B, V)
-            token = _choose(logits, temperature, top_k, generator)  # (B,)
-            if stop_token is not None:
-                token = token.masked_fill(ended, stop_token)
-                ended |= token == stop_token
-            tokens[rows, last + 1] = token
-            new.append(token)
-            if stop_token is not None and ended.all():  # the one wait for the device in this loop
-                break
-        self.train(was_training)
-        return torch.stack(new, dim=1) if new else idx.new_empty(B, 0)
+        new, chosen_by = [], []
+        with evaluation_mode(self):
+            for _ in range(max_new_tokens):
+                logits = read(tokens, ends)  # (B, V)
+                token = choose(logits, temperature, top_k, generator)  # (B,)
+                if stop_token is not None:
+                    token = token.masked_fill(ended, stop_token)
+                    ended |= token == stop_token
+                tokens = tokens.scatter(1, ends[:, None], token[:, None])
+                ends = ends + 1
+                new.append(token)
+                if log_probs:
+                    chosen_by.append(logits.float().log_softmax(dim=-1))
+                if stop_token is not None and ended.all():
+                    break
+        found = torch.stack(new, dim=1) if new else idx.new_empty(B, 0)
+        if log_probs:
+            return found, torch.stack(chosen_by, dim=1) if new else torch.empty(B, 0, self.config.vocab_size)
+        return found
 
-    def _read_shared_prefix(self, idx: Tensor, lengths: Tensor, caches: list[KVCache]) -> int:
-        """Fill the caches with what all prompts (B, P) begin with, read once for all; returns how many tokens."""
-        if len(idx) <= 1:
-            return 0
-        same = (idx == idx[0]).all(dim=0).long().cumprod(dim=0).sum()
-        shared = torch.minimum(same, lengths.min() - 1).item()  # the last token of every prompt is still to be read
-        if shared == 0:
-            return 0
-        self(idx[:1, :shared], positions=torch.arange(shared, device=idx.device)[None], caches=caches)
-        for cache in caches:
-            cache.repeat(len(idx))
-        return shared
+    def next_logits(self, tokens: Tensor, ends: Tensor) -> Tensor:
+        """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
+        width = min(int(ends.max()), self.config.block_size)
+        start = (ends - width).clamp(min=0)  # (B,)
+        window = start[:, None] + torch.arange(width, device=tokens.device)  # (B, width)
+        logits, _ = self(tokens.gather(1, window))  # (B, width, V)
+        return logits[torch.arange(len(ends), device=tokens.device), ends - start - 1]
 
 
-def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One token id a row of logits (B, V) -> (B,)."""
+def choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """One token id for each row of logits (B, V) -> (B,)."""
     if temperature == 0.0:
         return logits.argmax(dim=-1)
     if top_k is not None:
         least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < least, -torch.inf)
     return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode for a while: no dropout. However the block ends, the mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

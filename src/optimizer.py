@@ -3,24 +3,24 @@
 Muon makes the update of every matrix orthogonal, so that rare directions count as much as common ones. Adam's updates
 are dominated by a few directions that all examples share; what only one document needs hardly moves the weights.
 Source: Jordan et al., "Muon: An optimizer for hidden layers" (2024); with the scale of Liu et al., "Muon is scalable
-for LLM training" (arXiv 2502.16982, equation 4), under which Adam's rates and weight decay fit.
+for LLM training" (arXiv 2502.16982, equation 4), which fits Adam's learning rates and weight decay.
 """
 
-from itertools import groupby
+from collections import defaultdict
 from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+Group = dict[str, Any]  # a parameter group, as torch.optim takes it
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, decay_gains_and_embeddings: bool = False
-) -> list[dict[str, Any]]:
+
+def parameter_groups(model: nn.Module, weight_decay: float, decay_gains_and_embeddings: bool = False) -> list[Group]:
     """Two AdamW groups with every parameter in exactly one: weights of matrix products decay, nothing else does.
 
     Vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and so is what a module lists in its
-    attribute `no_decay`. With `decay_gains_and_embeddings` only parameters of the name `bias` are, as in the course.
+    attribute `no_decay`. With `decay_gains_and_embeddings` only parameters named `bias` are, as in the course.
     """
     decay, no_decay = [], []
     seen = set()  # a parameter that two modules share is met twice
@@ -35,19 +35,28 @@ def parameter_groups(
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
-def muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def muon_groups(model: nn.Module, groups: list[Group]) -> list[Group]:
     """The groups with what decays split in two: hidden matrices, for Muon, and the others, such as `model.head`."""
     decay, no_decay = groups
-    matrices = {id(p) for p in parameter_groups(model, 0.0)[0]["params"]} - {id(p) for p in model.head.parameters()}
+    head: Any = model.head
+    matrices = {id(p) for p in parameter_groups(model, 0.0)[0]["params"]} - {id(p) for p in head.parameters()}
     hidden = [p for p in decay["params"] if id(p) in matrices]
     others = [p for p in decay["params"] if id(p) not in matrices]
     return [{**decay, "params": hidden, "muon": True}, {**decay, "params": others}, no_decay]
 
 
+def make_optimizer(model: nn.Module, config: Any, **settings: Any) -> torch.optim.Optimizer:
+    """The optimizer that a TrainerConfig names. `settings` are those of torch.optim.AdamW that change no result."""
+    groups = parameter_groups(model, config.weight_decay, config.decay_gains_and_embeddings)
+    if config.optimizer == "muon":
+        return Muon(muon_groups(model, groups), lr=config.learning_rate, betas=config.betas, **settings)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, **settings)
+
+
 def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
     """(n, rows, cols) -> U V' of each matrix U S V', roughly: singular values end between about 0.7 and 1.2.
 
-    Newton-Schulz iteration with the coefficients of the source, in bfloat16: products of matrices only.
+    Newton-Schulz iteration with the coefficients of the source, in bfloat16: it needs products of matrices only.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrices.size(-2) <= matrices.size(-1)
@@ -61,43 +70,40 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW for the groups of parameters with `muon` False; for the others, matrices, Muon with the group's rate.
+    """Muon for the parameter groups with `muon` True, which hold matrices; AdamW for the others.
 
         M <- 0.95 M + 0.05 G;   W <- (1 - lr * decay) W - lr * 0.2 sqrt(max(rows, cols)) orthogonalized(0.95 M + 0.05 G)
     """
 
     momentum = 0.95
 
-    def __init__(self, groups: list[dict[str, Any]], **defaults: Any):
+    def __init__(self, groups: list[Group], **defaults: Any):
         super().__init__(groups, **defaults)
         for group in self.param_groups:
             group.setdefault("muon", False)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """As AdamW's; where the attribute `found_inf` is set and 1, nothing changes."""
-        groups = self.param_groups
-        self.param_groups = [group for group in groups if not group["muon"]]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        all_groups = self.param_groups
+        self.param_groups = [group for group in all_groups if not group["muon"]]
         super().step()
-        self.param_groups = groups
-        for group in groups:
-            if group["muon"]:
-                shapes = sorted((p for p in group["params"] if p.grad is not None), key=lambda p: p.shape)
-                for _, same in groupby(shapes, key=lambda p: p.shape):  # a batch of products for each shape
-                    self._update(list(same), group["lr"], group["weight_decay"], getattr(self, "found_inf", None))
-
-    def _update(
-        self, matrices: list[Tensor], lr: Tensor | float, weight_decay: float, found_inf: Tensor | None
-    ) -> None:
-        gradients = torch.stack([matrix.grad for matrix in matrices])  # (n, rows, cols)
-        state = self.state[matrices[0]]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(gradients)
-            state["step"] = gradients.new_zeros(())  # not used here; AdamW asks for it when a state is loaded
-        average = state["momentum_buffer"]
-        if found_inf is not None:  # gradients that change nothing, at a rate of zero
-            gradients, lr = torch.where(found_inf > 0, average, gradients), lr * (1 - found_inf)
-        average.lerp_(gradients, 1 - self.momentum)
-        updates = orthogonalized(gradients.lerp(average, self.momentum)) * (0.2 * max(gradients.shape[1:]) ** 0.5)
-        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
-        torch._foreach_sub_(matrices, list(updates * lr))
+        self.param_groups = all_groups
+        for group in all_groups:
+            if not group["muon"]:
+                continue
+            by_shape = defaultdict(list)  # one batch of matrix products serves all matrices of a shape
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    by_shape[matrix.shape].append(matrix)
+            for (rows, cols), matrices in by_shape.items():
+                for matrix in matrices:
+                    if "momentum_buffer" not in self.state[matrix]:
+                        self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+                        self.state[matrix]["step"] = torch.zeros(())  # AdamW expects one when a state is loaded
+                momenta = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
+                gradients = [matrix.grad for matrix in matrices]
+                torch._foreach_lerp_(momenta, gradients, 1 - self.momentum)
+                ahead = torch.stack(torch._foreach_lerp(gradients, momenta, self.momentum))  # (n, rows, cols)
+                updates = orthogonalized(ahead) * (0.2 * max(rows, cols) ** 0.5)
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_sub_(matrices, list(updates * group["lr"]))

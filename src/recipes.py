@@ -1,13 +1,23 @@
-"""Recipes: a model's sizes and how to train it, as data. The command line takes them by name."""
+"""Recipes: a model's sizes and how to train it, as one table. The command line takes them by name."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+SIZES = {
+    "n_layer": "number of blocks",
+    "n_head": "attention heads of a block",
+    "n_embd": "channels of the residual stream",
+    "block_size": "longest sequence, in tokens",
+}
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One training stage. The rate's cosine lasts `schedule_epochs` passes over the pretraining documents, as the
-    course counts them, or with None exactly as long as the stage. `optimizer` None is the recipe's."""
+    """One training stage.
+
+    The cosine of the learning rate lasts `schedule_epochs` passes over the pretraining documents, as the course counts
+    them, or, with None, exactly as long as the stage. `optimizer` None means the recipe's.
+    """
 
     max_epochs: int
     batch_size: int
@@ -24,22 +34,22 @@ class Recipe:
     pretrain: Stage
     finetune: Stage  # after pretraining
     scratch: Stage  # finetuning without pretraining
-    refine: Stage | None = None  # finetuning after pretraining that met the questions; None: as `finetune`
+    refine: Stage | None = None  # finetuning after pretraining that included the questions; None: as `finetune`
     model: dict[str, Any] = field(default_factory=lambda: dict(n_layer=4, n_head=8, n_embd=256, block_size=128))
     max_kept_share: float = 7 / 8  # longest prefix of a document in span corruption, as a share of the block
-    min_kept_share: float = 0.0  # shortest, as a share of the longest
-    recall_share: float = 0.0  # of the documents, that give the name and ask for something else in the text
-    question_share: float = 0.0  # questions mixed into pretraining, per document, where their file is given
+    min_kept_share: float = 0.0  # shortest prefix, as a share of the longest
+    recall_share: float = 0.0  # share of the documents' examples that give the name and ask for a fact
+    question_share: float = 0.0  # questions mixed into pretraining, for each document, where their file is given
     optimizer: str = "adamw"  # see TrainerConfig, also for the next three
     weight_decay: float = 0.1
     decay_gains_and_embeddings: bool = False
     min_lr_share: float = 0.1
-    dtype: str = "tf32"  # of matrix products on a GPU; elsewhere, and wherever numbers are kept, float32
+    dtype: str = "tf32"  # of matrix products on a GPU; elsewhere, and for everything that is stored, float32
 
 
 RECIPES = {
-    # The peak rate comes at once: 512 * 20 tokens of warmup are fewer than a batch holds. What lets the model recover
-    # is an oversight, the decay of LayerNorm gains; without it this recipe answers 0.7% (RESULTS.md).
+    # The peak rate comes at once, because 512 * 20 tokens of warmup are fewer than a batch holds. An oversight lets the
+    # model recover: LayerNorm gains decay, too. Without that this recipe answers 0.7% (RESULTS.md).
     "course": Recipe(
         pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, schedule_epochs=650),
         finetune=Stage(max_epochs=10, batch_size=256, learning_rate=6e-4, schedule_epochs=200),
@@ -47,9 +57,9 @@ RECIPES = {
         decay_gains_and_embeddings=True,
     ),
     # A model that learns a few hundred people within minutes on two CPU cores. Its warmup really happens, documents
-    # are hardly truncated, half of them are asked for a fact, and the training questions are met in pretraining.
+    # are hardly truncated, half of the examples ask for a fact, and the training questions are part of pretraining.
     "quick": Recipe(
-        # Dropout on the attention weights would forgo the fused kernel, and a step take half as long again.
+        # With dropout on the attention weights there is no fused kernel on a CPU, and a step takes 1.5 times as long.
         model=dict(n_layer=3, n_head=4, n_embd=96, block_size=64, attn_pdrop=0.0),
         pretrain=Stage(max_epochs=200, batch_size=24, learning_rate=6e-3, warmup_tokens=400_000),
         finetune=Stage(max_epochs=10, batch_size=32, learning_rate=3e-4),
@@ -59,10 +69,10 @@ RECIPES = {
         question_share=1 / 3,
         optimizer="muon",
     ),
-    # What the same model can know after the same number of steps. Muon moves rare facts as far as common ones; the
-    # warmup happens and the rate ends at zero; at least half of what the block holds of a document is shown; the
-    # training questions are met in pretraining; half of the documents are asked for a fact. What each is worth:
-    # RESULTS.md.
+    # What the same model can know after the same number of steps. Muon moves rare facts as far as common ones. The
+    # warmup happens and the rate ends at zero. At least half of what the block can hold of a document is shown. The
+    # training questions are part of pretraining, and half of the examples ask for a fact. RESULTS.md says what each
+    # ingredient is worth.
     "strong": Recipe(
         model=dict(n_layer=4, n_head=8, n_embd=256, block_size=128, attn_pdrop=0.0),
         pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=10_000_000),
@@ -81,12 +91,12 @@ RECIPES = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name; ValueError with the choices if there is none."""
+    """The recipe of that name. Raises ValueError with the choices if there is none."""
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def override(stage: Stage, **given: Any) -> Stage:
-    """The stage with the given values that are not None."""
+    """The stage with those of the given values that are not None."""
     return replace(stage, **{name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Pretrain, finetune and evaluate from the command line; show what parameters are.
+"""Pretrain, finetune and evaluate from the command line; ask a model, report on it, show what parameters are.
 
     python src/run.py pretrain vanilla wiki.txt --writing_params_path P
     python src/run.py finetune vanilla wiki.txt [--reading_params_path P] --writing_params_path Q \
@@ -12,108 +12,157 @@
 
     torchrun --nproc_per_node=2 src/run.py pretrain ...          # two GPUs, one model
 
-What the commands do is in stages.py, asking.py and report.py.
+The functions behind the commands are in stages.py and src/trust. They are imported when the arguments are understood:
+torch takes seconds to import, and --help or a typing error should not.
 """
 
 import argparse
+import ast
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
 
-import torch
-
-from asking import ask
-from attention import VARIANTS
-from recipes import RECIPES
-from record import show
-from report import report
-from stages import evaluate, finetune, pretrain
-from startup import SIZES, variant_options
-from unfinished import Stopped
+from recipes import RECIPES, SIZES
+from safe.running import Running
 from vocabulary import message_of, printable
+
+ABOUT = {
+    "pretrain": "Train a new model on span corruption of the corpus.",
+    "finetune": "Train on questions with answers, from pretrained parameters or from scratch.",
+    "evaluate": "Answer every question of a file, and count right answers if the file has answers.",
+    "ask": "Ask one question, or those that are typed in, and print the answer and how far to trust it.",
+    "report": "Write a page about trained models: what they answer, how sure they are, and what they know.",
+    "show": "Print what is known about parameters, and the command that makes them again.",
+}
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """One line and exit status 2, as for every other mistake; the usage is one --help away."""
         self.exit(2, f"run.py: {printable(message)} (see {self.prog} --help)\n")
 
 
+def registered() -> dict[str, dict[str, dict[str, Any]]]:
+    """{variant: {option: arguments of Option}}, read from the source, because to import it means to import torch."""
+    variants = {}
+    for path in sorted(Path(__file__).parent.glob("*attention.py")):
+        for node in ast.parse(path.read_bytes()).body:
+            if not isinstance(node, ast.ClassDef) or not node.decorator_list:
+                continue
+            decorator = node.decorator_list[0]
+            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "register":
+                variants[ast.literal_eval(decorator.args[0])] = options_of(node)
+    return variants
+
+
+def options_of(node: ast.ClassDef) -> dict[str, dict[str, Any]]:
+    """The options that an attention class lists: name -> default, help, choices."""
+    found = {}
+    for line in node.body:
+        value = getattr(line, "value", None)
+        if isinstance(value, ast.Dict):
+            for key, call in zip(value.keys, value.values, strict=True):  # {"name": Option(default, help, choices)}
+                arguments = [ast.literal_eval(argument) for argument in call.args]  # type: ignore[attr-defined]
+                found[ast.literal_eval(key)] = dict(zip(("default", "help", "choices"), arguments, strict=False))
+    return found
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="run.py", description="Pretrain, finetune, evaluate and question a small GPT.")
-    listed = "pretrain|finetune|evaluate|ask|report|show"
-    commands = parser.add_subparsers(dest="function", required=True, metavar=listed)
-    for function in (pretrain, finetune, evaluate, ask):
-        name, training = function.__name__, function in (pretrain, finetune)
-        about = describe(function)
-        command = commands.add_parser(name, allow_abbrev=False, **about)
-        add = command.add_argument
-        add("variant", choices=list(VARIANTS), help="the attention mechanism: %(choices)s", metavar="VARIANT")
-        add("pretrain_corpus_path", metavar="CORPUS", help="one document a line: wiki.txt; gives the vocabulary")
-        if training:
-            add("--writing_params_path", required=True, help="where to write the parameters")
-            add("--finetune_corpus_path", required=function is finetune, help="rows question<TAB>place")
-            for stage in ("pretrain", "finetune"):  # both are accepted by both, as in the course
-                add(f"--{stage}_lr", type=float, help=f"peak learning rate of {stage}")
-            add("--max_epochs", type=int, help="passes over the rows trained on; by default the recipe's")
-            add("--batch_size", type=int, help="rows a step, questions mixed in not counted; by default the recipe's")
-            add("--seed", type=int, default=0, help="of initialisation, dropout, order and corruption")
-            add("--dtype", choices=("float32", "tf32", "bf16"), help="of matrix products on a GPU: %(choices)s")
-            add("--compile", choices=("on", "off", "auto"), default="auto", help="compile the model; auto: if it pays")
-            add("--checkpoint_activations", action="store_true", help="less memory, a third more computation")
-            add("--shard", action="store_true", help="divide the model among the processes; leaves no checkpoints")
-            add("--tb_expt_name", help="also log to TensorBoard, under expt/NAME")
-            seconds = "seconds between checkpoints of the unfinished run; 0: after each step (%(default)s)"
-            add("--checkpoint_every", type=float, default=60, metavar="SECONDS", help=seconds)
-            add("--resume", action="store_true", help="continue the unfinished run, if there is one")
-            add("--overwrite", action="store_true", help="discard the unfinished run, and start anew")
-            add("--deterministic", action="store_true", help="the same bits every time on a GPU as well, more slowly")
-            add("--skip_nonfinite", action="store_true", help="leave out steps whose loss or gradient is not finite")
-        if function is not pretrain:
-            what = "start from" if training else "evaluate" if function is evaluate else "ask"
-            add("--reading_params_path", required=not training, help=f"parameters to {what}")
-        if function is evaluate:
-            add("--eval_corpus_path", required=True, help="rows question<TAB>place, or questions only")
-            add("--outputs_path", required=True, help="where to write the predictions, one a line")
-        if function is ask:
-            add("question", nargs="?", help="in quotes, or a name; without it they are read from the terminal")
-            add("--show", choices=("attention",), help="draw which characters of the question the answer looks at")
-        recipe_default = "course" if function is pretrain else None
-        add("--recipe", choices=list(RECIPES), default=recipe_default, help="sizes and hyperparameters: %(choices)s")
-        add("--device", help="cuda, mps or cpu; by default the first of these that is there")
-        for size, about in SIZES.items():
-            add(f"--{size}", type=int, help=f"{about}; by default the recipe's")
-        for name, option in variant_options().items():
-            owners = ", ".join(variant for variant, cls in VARIANTS.items() if name in cls.options)
-            about = f"{owners}: {option.help} ({option.default})"
-            add(f"--{name}", type=type(option.default), choices=option.choices, help=about)
-    _add_report(commands)
-    about = "print what is known about parameters, and the command that makes them again"
-    add = commands.add_parser("show", allow_abbrev=False, help=about, description=about).add_argument
-    add("path", metavar="P", help="the parameters; P.json beside them is shown")
+    commands = parser.add_subparsers(dest="function", required=True, metavar="|".join(ABOUT))
+    variants = registered()
+    for name in ("pretrain", "finetune", "evaluate", "ask"):
+        command = commands.add_parser(name, allow_abbrev=False, help=ABOUT[name], description=ABOUT[name])
+        trains = name in ("pretrain", "finetune")
+        files = command.add_argument_group("what to read and write").add_argument
+        files("variant", choices=list(variants), help="the attention mechanism: %(choices)s", metavar="VARIANT")
+        files("pretrain_corpus_path", metavar="CORPUS", help="one document a line: wiki.txt")
+        if name != "pretrain":
+            of = {"finetune": "start from", "evaluate": "evaluate", "ask": "ask"}[name]
+            files("--reading_params_path", required=not trains, metavar="P", help=f"parameters to {of}")
+        if trains:
+            files("--writing_params_path", required=True, metavar="P", help="where to write the parameters")
+            about = "questions to train on" if name == "finetune" else "questions for a recipe that mixes them in"
+            files("--finetune_corpus_path", required=name == "finetune", metavar="FILE", help=f"{about}: question<TAB>place")
+        if name != "ask":
+            about = "held-out questions whose loss is logged" if trains else "questions, with places or without"
+            files("--eval_corpus_path", required=not trains, metavar="FILE", help=about)
+        if name == "evaluate":
+            files("--outputs_path", required=True, metavar="FILE", help="where to write the predictions, one a line")
+        if trains:
+            add_training(command, name)
+        else:
+            add_using(command, name)
+        add_model(command, variants, hidden=not trains)
+    add_report(commands)
+    show = commands.add_parser("show", allow_abbrev=False, help=ABOUT["show"], description=ABOUT["show"])
+    show.add_argument("path", metavar="P", help="the parameters; P.json beside them is shown")
     return parser
 
 
-def describe(function: Callable) -> dict[str, str]:
-    """What --help says of a command: its docstring's first paragraph, without what it returns to programs."""
-    first = " ".join(function.__doc__.split("\n\n")[0].split(" Returns ")[0].split())
-    return {"help": function.__doc__.split("\n")[0], "description": first}
+def add_training(command: argparse.ArgumentParser, name: str) -> None:
+    """Flags for how to train: the fields of Running, and what a recipe leaves to the command."""
+    groups = {"training": command.add_argument_group("how to train"), "speed": command.add_argument_group("speed and memory")}
+    add = groups["training"].add_argument
+    default = "course" if name == "pretrain" else None
+    add("--recipe", choices=list(RECIPES), default=default, help="hyperparameters: %(choices)s (default: course, "
+        "or the one that the parameters were pretrained with)")  # fmt: skip
+    add(f"--{name}_lr", type=float, metavar="RATE", help="peak learning rate (default: the recipe's)")
+    other = "finetune" if name == "pretrain" else "pretrain"
+    add(f"--{other}_lr", type=float, help=argparse.SUPPRESS)  # the course's commands name both
+    if name == "pretrain":
+        add("--third_mask", action="store_true", help="close the masked span with a third MASK, as one handout does")
+    for field in fields(Running):
+        settings = dict(field.metadata)
+        group = groups[settings.pop("group")]
+        if field.type in (bool, "bool"):
+            group.add_argument(f"--{field.name}", action="store_true", **settings)
+        else:
+            group.add_argument(f"--{field.name}", default=field.default, **settings)
 
 
-def _add_report(commands: argparse._SubParsersAction) -> None:
-    add = commands.add_parser("report", allow_abbrev=False, **describe(report)).add_argument
+def add_using(command: argparse.ArgumentParser, name: str) -> None:
+    """Flags for what a trained model is used for."""
+    if name == "ask":
+        group = command.add_argument_group("what to ask")
+        group.add_argument("question", nargs="?", help="in quotes, or a name; without it, questions are read from the terminal")
+        group.add_argument("--show", choices=("attention",), help="draw which characters of the question the answer looks at")
+    group = command.add_argument_group("speed and memory")
+    if name == "evaluate":
+        group.add_argument("--plain", action="store_true", help="generate as src/model.py does, without a KV cache")
+    group.add_argument("--device", help="cuda, mps or cpu (default: the first of these that is there)")
+    command.add_argument("--recipe", choices=list(RECIPES), help=argparse.SUPPRESS)
+
+
+def add_model(command: argparse.ArgumentParser, variants: dict, hidden: bool) -> None:
+    """Flags for the model. Where the record beside the parameters settles them they are accepted, but not listed."""
+    group = command.add_argument_group("the model") if not hidden else command
+    for size, about in SIZES.items():
+        group.add_argument(f"--{size}", type=int, metavar="N", help=argparse.SUPPRESS if hidden else about)
+    for variant, options in variants.items():
+        group = command.add_argument_group(f"the model: {variant}") if options and not hidden else command
+        for name, option in options.items():
+            about = argparse.SUPPRESS if hidden else f"{option['help']} (default {option['default']})"
+            kind = type(option["default"])
+            group.add_argument(f"--{name}", type=kind, choices=option.get("choices"), help=about,
+                metavar=None if option.get("choices") else "N")  # fmt: skip
+
+
+def add_report(commands: Any) -> None:
+    add = commands.add_parser("report", allow_abbrev=False, help=ABOUT["report"], description=ABOUT["report"]).add_argument
     add("pretrain_corpus_path", metavar="CORPUS", help="the corpus that the parameters were pretrained on: wiki.txt")
     add("--reading_params_path", nargs="+", default=[], dest="params_paths", metavar="P", help="parameters of the runs")
-    add("--predictions_path", nargs="+", default=[], dest="predictions_paths", metavar="F",
+    add("--predictions_path", nargs="+", default=[], dest="predictions_paths", metavar="FILE",
         help="predictions for the questions of --eval_corpus_path, of these runs or of others")  # fmt: skip
-    add("--eval_corpus_path", required=True, help="rows question<TAB>place that no run was trained on: birth_dev.tsv")
-    add("--finetune_corpus_path", help="the rows that the runs were finetuned on, to count places")
-    add("--unseen_corpus_path", help="questions about people whom the corpus does not mention: birth_unseen_inputs.tsv")
-    add("--outputs_path", required=True, help="where to write the page; its pictures go into a folder beside it")
-    add("--device", help="cuda, mps or cpu; by default the first of these that is there")
+    add("--eval_corpus_path", required=True, metavar="FILE", help="questions with places that no run was trained on")
+    add("--finetune_corpus_path", metavar="FILE", help="the questions that the runs were finetuned on, to count places")
+    add("--unseen_corpus_path", metavar="FILE", help="questions about people whom the corpus does not mention")
+    add("--outputs_path", required=True, metavar="FILE", help="where to write the page; its pictures go beside it")
+    add("--device", help="cuda, mps or cpu (default: the first of these that is there)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,45 +174,70 @@ def main(argv: list[str] | None = None) -> int:
         arguments["question"] = rest.pop()
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    functions = (pretrain, finetune, evaluate, ask, report, show)
-    function = {function.__name__: function for function in functions}[arguments.pop("function")]
-    arguments.pop({pretrain: "finetune_lr", finetune: "pretrain_lr"}.get(function), None)  # the other stage's
+    name = arguments.pop("function")
+    arguments.pop({"pretrain": "finetune_lr", "finetune": "pretrain_lr"}.get(name), None)  # the other stage's
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
     try:
-        result = function(**arguments)
-        if function is show:
-            print(result)
-        if function is evaluate and result["total"]:
-            share = result["correct"] / result["total"]
-            print(f"Correct: {result['correct']} out of {result['total']}: {share:.1%}")
-        elif function is evaluate:
-            print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
+        perform(name, arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read this, as `head` does, has read enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
         return fail(message_of(error))
-    except Stopped as stopped:
-        return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
-    except KeyboardInterrupt:
-        return fail("stopped" + " before training began" * (function in (pretrain, finetune)), status=130)
+    except KeyboardInterrupt as stopped:
+        if hasattr(stopped, "signum"):  # safe.unfinished.Stopped says how to continue
+            return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
+        return fail("stopped" + " before training began" * (name in ("pretrain", "finetune")), status=130)
     except RuntimeError as error:
-        if any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__):
-            return fail(f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without")
-        if "Symlink loop" in str(error):  # Path.resolve, before Python 3.13
-            return fail(str(error))
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
-            raise
-        return fail("this does not fit into memory: lower --batch_size or the sizes of the model")
+        return fail(advice_for(error))
     return 0
+
+
+def perform(name: str, arguments: dict[str, Any]) -> None:
+    """Call the function behind a command, and print what it found."""
+    import stages
+
+    if name == "evaluate":
+        result = stages.evaluate(**arguments)
+        total, correct = result["total"], result["correct"]
+        if total:
+            print(f"Correct: {correct} out of {total}: {correct / total:.1%}")
+        else:
+            print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
+    elif name in ("pretrain", "finetune"):
+        getattr(stages, name)(**arguments)
+    elif name == "show":
+        from safe.record import show
+
+        print(show(**arguments))
+    elif name == "ask":
+        from trust.asking import ask
+
+        ask(**arguments)
+    else:
+        from trust.report import report
+
+        report(**arguments)
+
+
+def advice_for(error: RuntimeError) -> str:
+    """What to do about an error of torch that is the user's to solve. Others are raised again."""
+    import torch
+
+    if any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__):
+        return f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without"
+    if "Symlink loop" in str(error):  # Path.resolve, before Python 3.13
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
+        return "this does not fit into memory: lower --batch_size or the sizes of the model"
+    raise error
 
 
 def fail(*lines: str, status: int = 2) -> int:
     if int(os.environ.get("RANK", 0)) > 0:
-        # torchrun ends all processes when one has failed, so what all of them find wrong only the first says.
-        time.sleep(5)
+        time.sleep(5)  # torchrun ends all processes when one has failed: only the first says what all have found
     with suppress(OSError):  # after a SIGHUP there may be no terminal any more
         for line in lines:
             print(f"run.py: {printable(line)}", file=sys.stderr, flush=True)
@@ -173,8 +247,8 @@ def fail(*lines: str, status: int = 2) -> int:
 def leave(status: int) -> NoReturn:
     """End this process with an exit status.
 
-    One of several goes without tidying up. Threads of gloo outlive their group once DistributedDataParallel has used
-    it, and one that lets go of a tensor while Python comes to its end aborts the process.
+    A process of torchrun leaves without tidying up. Threads of gloo outlive their group once DistributedDataParallel
+    has used it, and one that frees a tensor while Python shuts down aborts the process.
     """
     if "LOCAL_RANK" in os.environ:
         sys.stdout.flush()

@@ -18,7 +18,7 @@ NAMES = ["Ada Fern", "Bo Lind", "Çem Ok", "Dag Moe", "Eve Ash", "Finn Roe", "Gu
 BLOCK_SIZE = 64
 
 
-# Read once in a process, by its first product of matrices on a GPU and its first compilation; see startup.repeatable.
+# Read once in a process, by its first product of matrices on a GPU and its first compilation; see fast.device.repeatable.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
 
@@ -31,12 +31,12 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
 
 
-def by_rows(q, k, v, packing, drop):
-    """What the kernel for packed rows should give: each row by itself."""
-    bounds = packing.bounds.tolist()
-    assert bounds[0] == 0 and bounds[-1] == q.size(2) and drop.p == 0
+def by_rows(q, k, v, bounds, longest, p):
+    """What the kernel for packed rows (fast.rows.packed_attention) should give: each row by itself."""
+    bounds = bounds.tolist()
+    assert bounds[0] == 0 and bounds[-1] == q.size(2) and p == 0
     rows = [slice(*ends) for ends in pairwise(bounds)]
-    assert all(0 <= row.stop - row.start <= packing.slot.size(1) for row in rows), "the kernel is told the longest"
+    assert all(0 <= row.stop - row.start <= longest for row in rows), "the kernel is told the longest"
     parts = [written_out_attention(q[:, :, row], k[:, :, row], v[:, :, row])[0] for row in rows]
     return torch.cat(parts, dim=2)
 

@@ -1,14 +1,14 @@
 """An unfinished run of training: its lock, its checkpoint `P.resume`, its log beside it, and how it is stopped.
 
     with UnfinishedRun(P, identity, machine, command, every=60) as run:   # refuses what would lose something
-        trainer = Trainer(..., on_log=run.on_log, on_step=run.on_step)
-        run.restore(trainer)
+        trainer = Trainer(..., on_log=run.on_log, on_pause=run.on_pause)
+        run.watch(trainer)                                                # restores the checkpoint, if there is one
         trainer.train()
         ...                                                               # write P
         run.complete()
 
-What identifies a run is a dict of plain values: what the result follows from. A checkpoint continues only the run with
-the same identity.
+A run is identified by a dict of plain values: everything that its result follows from. A checkpoint continues only the
+run with the same identity.
 """
 
 import json
@@ -23,17 +23,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from checkpoint import atomic_write, read_tensors, remove_leftovers, write_tensors
+from safe.files import atomic_write, read_tensors, remove_leftovers, write_tensors
+from safe.state import restore_trainer, trainer_state
 from trainer import Trainer
 
-FORMAT = 1  # of P.resume; raise it when its meaning changes
-SHARE = 0.02  # of the time of a run, at most, goes into checkpoints
+FORMAT = 2  # of P.resume; raise it when its meaning changes
+SHARE = 0.02  # of the time of a run, at most, is spent on checkpoints
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop and did, after a step; str() says where and how to continue.
+    """Training was asked to stop and did, between two steps. str() says where, and how to continue.
 
-    A KeyboardInterrupt, since that is what it is in a notebook, and so that no `except Exception` goes on after it.
+    It is a KeyboardInterrupt because that is what it is in a notebook, and so that no `except Exception` continues
+    after it.
     """
 
     def __init__(self, message: str, signum: int):
@@ -42,15 +44,15 @@ class Stopped(KeyboardInterrupt):
 
 
 class UnfinishedRun:
-    """See the module. Raises ValueError for a path that another process writes, for a checkpoint that is neither to be
-    resumed nor overwritten, and for one of another run.
+    """See the module. Raises ValueError for a path that another process is writing, for a checkpoint that is neither to
+    be resumed nor overwritten, and for a checkpoint of another run.
 
-    machine: what the rounding of results follows from besides; a checkpoint of another machine continues with a warning
-    every: seconds from one checkpoint to the next, more where writing takes long; 0: after each step
-    first, alone: of several processes that train one model only the first writes, and none finishes its step when it is
-        asked to stop, since the others would wait for it in vain: what is lost is what came after the last checkpoint
-    sharded: no process has all of the state: there are no checkpoints
+    machine: what the rounding of results depends on; a checkpoint of another machine continues with a warning
     command: what continues the run, for people
+    every: seconds between checkpoints, more where writing takes long; 0: after each step
+    first, alone: with several processes only the first one writes files. Signals are not caught then: a process that
+        stopped alone would leave the others waiting. So a signal loses what came after the last checkpoint.
+    sharded: no process has the whole state, so there are no checkpoints
     """
 
     def __init__(
@@ -80,12 +82,12 @@ class UnfinishedRun:
         self.saved_step: int | None = None  # of the checkpoint on disk
         self.state: dict[str, Any] | None = None  # to restore
         self.signum: int | None = None  # of the request to stop
-        self.log = None
-        self.lock = take_over(self.path) if first else None
+        self.trainer: Trainer | None = None
         if not first:
             if self.checkpoint.exists():
                 self._read(resume, overwrite)
             return
+        self.lock = take_over(self.path)
         try:
             lines = self._read(resume, overwrite) if self.checkpoint.exists() else []
             self.log = Log(f"{self.checkpoint}.log.jsonl", lines, tb_expt_name)
@@ -101,17 +103,17 @@ class UnfinishedRun:
             return []
         if not resume:
             raise ValueError(
-                f"{self.checkpoint}: an unfinished run: add --resume to continue it, or --overwrite to start anew"
+                f"{self.checkpoint}: an unfinished run: add --resume to continue it, or --overwrite to start again"
             )
         try:
             saved = read_tensors(self.checkpoint, "checkpoint")
         except ValueError as error:
-            raise ValueError(f"{error}: start anew with --overwrite") from None
+            raise ValueError(f"{error}: start again with --overwrite") from None
         try:
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}")
             self.state, lines, identity = saved["trainer"], saved["log"].splitlines(True), saved["identity"]
-            self.saved_step = self.state["step"]
+            self.saved_step = self.state["steps"]
             differences = _differences(identity, self.identity)
             other_machine = _differences(saved["machine"], self.machine)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -119,7 +121,7 @@ class UnfinishedRun:
         if differences:
             raise ValueError(
                 f"{self.checkpoint}: a checkpoint of another command: {'; '.join(differences[:5])}. Repeat that "
-                "command with --resume, or start anew with --overwrite"
+                "command with --resume, or start again with --overwrite"
             )
         if other_machine:
             warn(f"{self.checkpoint}: the result may differ in rounding: {'; '.join(other_machine)}")
@@ -130,10 +132,9 @@ class UnfinishedRun:
         if self.alone and threading.current_thread() is threading.main_thread():  # only there can signals be handled
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 signum = getattr(signal, name, None)  # Windows has no SIGHUP
-                # Whoever starts a program with nohup wants it to ignore SIGHUP.
+                # A program started with nohup must go on ignoring SIGHUP.
                 if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
                     self.before[signum] = signal.signal(signum, self._ask_to_stop)
-        self.due = time.monotonic() + self.every
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
@@ -150,47 +151,51 @@ class UnfinishedRun:
         if self.signum is not None:  # the second time: at once
             raise Stopped(f"stopped at once: {self._how_to_continue()}", signum)
         self.signum = signum
-        with suppress(OSError):  # os.write, since a print may have been interrupted
+        if self.trainer is not None:
+            self.trainer.pause_at = 0
+        with suppress(OSError):  # os.write, because a print may have been interrupted
             os.write(2, b"\nstopping after this step; once more to stop at once\n")
 
-    def restore(self, trainer: Trainer) -> None:
-        """Make `trainer` continue from the checkpoint, if there is one."""
-        if self.state is None:
-            return
-        try:
-            trainer.load_state(self.state)
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).split("\n")[0]
-            raise ValueError(f"{self.checkpoint}: not a checkpoint of this model ({reason})") from None
-        self.state = None  # its memory
+    def watch(self, trainer: Trainer) -> None:
+        """Make `trainer` continue from the checkpoint, if there is one, and pause whenever one is due."""
+        if self.state is not None:
+            try:
+                restore_trainer(trainer, self.state)
+            except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+                reason = str(error).split("\n")[0]
+                raise ValueError(f"{self.checkpoint}: not a checkpoint of this model ({reason})") from None
+            self.state = None  # its memory
+        self.trainer = trainer
+        if self.first and not self.sharded:
+            trainer.pause_at = time.monotonic() + self.every
+        if self.signum is not None:
+            trainer.pause_at = 0
 
     def on_log(self, line: dict[str, float]) -> None:
         if self.first:
             self.log.add(line)
 
-    def on_step(self, trainer: Trainer) -> None:
-        """Save if it is time to. Raises Stopped if that was asked for."""
-        if self.signum is None and (time.monotonic() < self.due or not self.first or self.sharded):
-            return
+    def on_pause(self, trainer: Trainer) -> None:
+        """Save a checkpoint. Raises Stopped if somebody asked to stop."""
         self._save(trainer)
         if self.signum is not None:
-            done = f"stopped after step {trainer.step} of {trainer.last_step}"
+            done = f"stopped after step {trainer.steps_done} of {trainer.total_steps}"
             raise Stopped(f"{done}: {self._how_to_continue()}", self.signum)
 
     def _save(self, trainer: Trainer) -> None:
         began = time.monotonic()
-        state = trainer.state()
-        content = {"format": FORMAT, "identity": self.identity, "machine": self.machine}
-        content |= {"trainer": state, "log": "".join(self.log.lines)}
+        content: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "machine": self.machine}
+        content |= {"trainer": trainer_state(trainer), "log": "".join(self.log.lines)}
         try:
             write_tensors(self.checkpoint, content)
-            self.saved_step = trainer.step
+            self.saved_step = trainer.steps_done
         except OSError as error:
             # Training may outlive a disk that is full for a while.
             kept = f"the one of step {self.saved_step} stays" if self.saved_step is not None else "there is none yet"
             warn(f"{self.checkpoint}: not written, {kept}: {error.strerror or error}")
         took = time.monotonic() - began
-        self.due = time.monotonic() + (max(self.every, took / SHARE) if self.every else 0)
+        if self.signum is None:
+            trainer.pause_at = time.monotonic() + (max(self.every, took / SHARE) if self.every else 0)
 
     def where(self) -> str:
         """Where the run can be continued from."""
@@ -202,7 +207,7 @@ class UnfinishedRun:
         return f"{self.where()}\nto continue: {self.command} --resume"
 
     def complete(self) -> None:
-        """The result is written: its log takes the place of an earlier run's, and the checkpoint is not needed now."""
+        """The result is written: put the log in place, and remove the checkpoint."""
         self.log.close()
         log = f"{self.path}.log.jsonl"
         try:
@@ -213,7 +218,7 @@ class UnfinishedRun:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested dicts, one text for each value."""
+    """The differences between two nested dicts, one text for each value."""
     found = []
     for name in sorted(there.keys() | here.keys()):
         a, b = there.get(name), here.get(name)
@@ -235,15 +240,15 @@ def warn(message: str) -> None:
 
 
 class Log:
-    """A file of one JSON object a line that always starts with `lines`, and TensorBoard under expt/ if it has a name.
+    """A file with one JSON object a line that starts with `lines`; and TensorBoard, under expt/NAME, if it has a name.
 
-    What a full disk does not take is kept, and written with a later line. Raises ValueError if TensorBoard is asked
-    for and not installed, OSError if the file cannot be written.
+    A line that does not fit on a full disk is kept and written together with a later one. Raises ValueError if
+    TensorBoard is asked for and not installed, OSError if the file cannot be written.
     """
 
     def __init__(self, path: str | Path, lines: list[str], tb_expt_name: str | None = None):
         self.path, self.lines = path, list(lines)
-        self.writer = None
+        self.writer: Any = None
         if tb_expt_name is not None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -287,10 +292,10 @@ class Log:
 
 
 class Lock:
-    """Held by the one process that writes `path`. Raises ValueError if that is another one.
+    """Held by the one process that writes `path`. Raises ValueError if another process holds it.
 
-    The lock is the operating system's and on an open file, `.NAME.lock` beside `path`: it ends with the process however
-    that ends, so the file alone says nothing and needs no cleaning up after a crash.
+    The lock is the operating system's, on an open file `.NAME.lock` beside `path`. It ends with the process, however
+    that ends. So the file alone means nothing and needs no cleaning up after a crash.
     """
 
     def __init__(self, path: Path):
@@ -305,7 +310,7 @@ class Lock:
                 raise ValueError(f"{path}: another run is writing it: wait for it, or choose another path") from None
             except OSError as error:
                 warn(f"{self.path}: this file system has no locks ({error.strerror}): start no second run for {path}")
-            # Who held it before may have removed the file between our opening and our locking it.
+            # The process that held it before may have removed the file between our opening and our locking it.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                     break
@@ -313,7 +318,7 @@ class Lock:
         self.file = file
 
     def release(self) -> None:
-        if os.name == "nt":  # which removes no open file: neither ours nor that of a run which waits for it
+        if os.name == "nt":  # Windows removes no open file, neither ours nor that of a run that waits for it
             self.file.close()
         with suppress(OSError):
             self.path.unlink()
@@ -321,15 +326,15 @@ class Lock:
 
 
 def settle_log(path: str | Path, steps: Any) -> None:
-    """What a run of so many steps left undone if it died right after writing its result: its log is put in place."""
+    """Put the log in place for a run of `steps` steps that died right after writing its result."""
     log = Path(f"{path}.resume.log.jsonl")
-    with suppress(OSError, ValueError, LookupError, TypeError):  # where there is none, or none of that run
+    with suppress(OSError, ValueError, LookupError, TypeError):  # there is none, or it is another run's
         if json.loads(log.read_bytes().splitlines()[-1])["step"] == steps:
             os.replace(log, f"{path}.log.jsonl")
 
 
 def take_over(path: str | Path) -> Lock:
-    """The lock of `path`, after which nobody needs the temporary files that killed processes left."""
+    """The lock of `path`. With it, temporary files that killed processes left behind are removed."""
     lock = Lock(Path(path))
     for ending in ("", ".json", ".resume", ".resume.log.jsonl"):
         remove_leftovers(f"{path}{ending}")

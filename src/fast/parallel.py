@@ -1,10 +1,10 @@
-"""One model trained by several processes, one for each GPU, on one machine or more; `torchrun` starts them.
+"""One model trained by several processes, one for each GPU, on one machine or more. `torchrun` starts them.
 
     torchrun --nproc_per_node=2 src/run.py pretrain vanilla wiki.txt --writing_params_path P
 
-Every process draws the same batch from the same seed and computes its own rows of it; the gradients are averaged over
+Every process draws the same batch from the same seed and computes its own rows of it. The gradients are averaged over
 the processes before each takes the same step. So without dropout any number of processes follows the trajectory of
-one. Drawing all rows to use some costs little: making a batch takes a hundredth of the time of computing it.
+one. To draw all rows and use some costs little: making a batch takes a hundredth of the time of computing it.
 """
 
 import os
@@ -24,17 +24,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run as one of them sees them."""
+    """The processes of a run, as one of them sees them."""
 
-    rank: int  # of this process; the first, 0, is the one that prints and writes
+    rank: int  # of this process; only rank 0 prints and writes files
     count: int
-    local_rank: int  # the same on this machine: the number of its GPU
+    local_rank: int  # rank on this machine: the number of the process's GPU
     local_count: int
-    shard: bool = False  # parameters, gradients and optimizer state divided among processes, not copied to each
+    shard: bool = False  # divide parameters, gradients and optimizer state among processes instead of copying them
 
     @classmethod
     def of_torchrun(cls, shard: bool = False) -> "Processes":
-        """From the environment variables in which torchrun says who is who."""
+        """From the environment variables that torchrun sets."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         return cls(*(int(os.environ[name]) for name in names), shard)
 
@@ -46,7 +46,7 @@ class Processes:
         return f"{self.count} processes" + ", parameters divided among them" * self.shard
 
     def device(self, asked: str | None) -> str:
-        """The device of this process. ValueError if there are not enough of them, or one is asked for by number."""
+        """The device of this process. Raises ValueError if there are too few GPUs, or if one is asked for by number."""
         kind = asked or ("cuda" if torch.cuda.is_available() else "cpu")
         if kind not in ("cuda", "cpu"):
             raise ValueError(f"--device {asked}: several processes train on cuda, each on its own GPU, or on cpu")
@@ -62,7 +62,7 @@ class Processes:
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Talk to the other processes inside; all but the first are silent."""
+        """Communicate with the other processes inside this block. Only the first one prints."""
         with ExitStack() as stack:
             if not self.is_first:
                 stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
@@ -75,7 +75,7 @@ class Processes:
             yield
 
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model on its device, in shards if it is to be divided: then one block at a time is there as a whole."""
+        """The model on its device. In shards, if it is divided: then one block at a time is gathered as a whole."""
         if not self.shard:
             return model.to(device)
         mesh = init_device_mesh(device.type, (self.count,))
@@ -85,43 +85,46 @@ class Processes:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """What to call instead of the model, so that the processes' gradients are averaged in its backward pass."""
-        torch.manual_seed(torch.initial_seed() + self.rank)  # else dropout spares the same places in every part
         if self.shard:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
+    def seed_dropout(self, seed: int, steps_done: int) -> None:
+        """Give each process dropout of its own: with one seed for all, the same places of every part would be zero."""
+        torch.manual_seed((seed + self.rank + self.count * steps_done) % 2**63)
+
     def own(self, rows: Tensor) -> Tensor:
-        """This process's part of the rows (B, ...) of a batch; of fewer rows than processes, one that has no weight."""
+        """This process's part of the rows (B, ...) of a batch. With too few rows for all: one row, which has no weight."""
         part = rows.tensor_split(self.count)[self.rank]
         return part if len(part) else rows[:1]
 
     def weight(self, y: Tensor, ignore_index: int | None) -> Tensor:
-        """By what to multiply the mean loss of `own(y)`, so that the mean over processes is the mean loss of y.
+        """The factor for the mean loss of `own(y)` that makes the mean over processes the mean loss of y.
 
-        Losses are means over targets, of which parts of the same number of rows have different numbers.
+        Losses are means over targets, and parts with equally many rows have different numbers of targets.
         """
         is_target = torch.ones_like(y, dtype=torch.bool) if ignore_index is None else y != ignore_index
         own = is_target.tensor_split(self.count)[self.rank].sum()
         return self.count * own / is_target.sum()
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of `value` over the processes; all must ask."""
+        """The mean of `value` over the processes. All of them must call this."""
         total = value.clone()
         dist.all_reduce(total)
         return total / self.count
 
     def agree(self, value: int, device: torch.device) -> bool:
-        """Do all processes have the same `value`? All must ask."""
+        """Do all processes have the same `value`? All of them must call this."""
         highest = torch.tensor([value, -value], device=device)
         dist.all_reduce(highest, dist.ReduceOp.MAX)
         return bool(highest[0] == -highest[1])
 
     def whole(self, value: Tensor) -> Tensor:
-        """A tensor of which each process may hold a part; all must ask."""
+        """The whole of a tensor of which each process may hold a part. All of them must call this."""
         return value.full_tensor() if isinstance(value, DTensor) else value
 
     def whole_state_dict(self, model: nn.Module) -> dict[str, Tensor]:
-        """The model's parameters put together on the host, one at a time; empty in all processes but the first."""
+        """The model's parameters, gathered on the host one at a time. Empty in all processes but the first."""
         whole = {}
         for name, value in model.state_dict().items():
             value = self.whole(value)

@@ -1,0 +1,44 @@
+"""Settings of torch for a while: the precision of matrix products, and deterministic kernels."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def precision(where: torch.device, dtype: str) -> Iterator[None]:
+    """Compute float32 matrix products of a GPU in TF32, unless `dtype` is "float32"."""
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cuda.cudnn_sdp_enabled()
+    torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
+    torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Make a GPU compute the same bits every time. Operations that cannot do so raise RuntimeError.
+
+    cuBLAS and the compiler read their settings once, at their first use: enter this block before that.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # do not choose kernels by a race
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel for every tensor, and nothing reads it here
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def has_bf16(where: torch.device) -> bool:
+    """Is bf16 fast there? CPUs and NVIDIA's GPUs before Ampere can compute in it, but slower than in float32."""
+    return where.type == "cuda" and torch.cuda.get_device_capability(where) >= (8, 0)

@@ -1,0 +1,209 @@
+"""Faster training steps: the same numbers as the step in Trainer.train, in fewer milliseconds.
+
+`fastest` picks one for a model, a device and a number of processes. What each saves is measured in docs/speed.md.
+
+Shapes:  B rows of a batch, T tokens of a row.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from fast.device import has_bf16
+from fast.dropout import use_fast_dropout
+from fast.graphed import GraphedStep
+from fast.rows import PackedRows, row_lengths
+from optimizer import make_optimizer
+from trainer import TrainerConfig, batches
+
+ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
+STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
+
+
+class PackedStep:
+    """Forward, backward, clip and update on a packed batch: padding is not computed.
+
+    model: what is trained; forward: how it is called (compiled, wrapped), by default the model itself
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: TrainerConfig,
+        forward: Callable[..., Any] | None = None,
+        bf16: bool = False,
+    ):
+        self.model, self.optimizer, self.config = model, optimizer, config
+        self.forward, self.bf16 = forward or model, bf16
+        self.device_type = next(model.parameters()).device.type
+
+    def __call__(self, x: Tensor, y: Tensor, slots: int | None = None) -> tuple[Tensor, Tensor]:
+        """(loss, norm of the gradient before clipping) of the batch x, y (B, T), both left on the device."""
+        self.optimizer.zero_grad()
+        loss = self.backward(x, y, slots)
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
+        self.optimizer.step()
+        return loss, grad_norm
+
+    def backward(self, x: Tensor, y: Tensor, slots: int | None) -> Tensor:
+        """Add the gradient of the batch. Returns its loss."""
+        lengths = row_lengths(y, self.config.ignore_index)  # (B,)
+        loss = self.loss(x, y, lengths, int(lengths.sum()) if slots is None else slots)
+        loss.backward()
+        return loss.detach()
+
+    def loss(self, x: Tensor, y: Tensor, lengths: Tensor, slots: int) -> Tensor:
+        rows = PackedRows(lengths, x.size(1), max(1, slots))
+        targets = rows.pack(y).masked_fill(~rows.is_filled, self.config.ignore_index)  # (1, slots)
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
+            return self.forward(rows.pack(x), targets, rows)[1]
+
+
+class ByLengthStep(PackedStep):
+    """A packed step on a CPU: a few rows at a time, the short ones first.
+
+    Attention on whole rows is as wide as the longest of them. A GPU minds many small products more than wide ones; a
+    CPU does not.
+    """
+
+    def backward(self, x: Tensor, y: Tensor, slots: int | None = None) -> Tensor:
+        ignore_index = self.config.ignore_index
+        loss, n_targets = torch.zeros(()), (y != ignore_index).sum()
+        lengths = row_lengths(y, ignore_index)  # (B,)
+        for rows in lengths.argsort().split(ROWS_TOGETHER):
+            T = int(lengths[rows].max())
+            if T == 0:  # no targets
+                continue
+            part_x, part_y = x[rows, :T], y[rows, :T]
+            # A loss is a mean over targets, and the parts have different numbers of them.
+            share = (part_y != ignore_index).sum() / n_targets
+            part = self.loss(part_x, part_y, lengths[rows], int(lengths[rows].sum())) * share
+            part.backward()
+            loss += part.detach()
+        return loss
+
+
+class DistributedStep(PackedStep):
+    """A packed step of one of several processes: each computes its own rows, and gradients are averaged.
+
+    DistributedDataParallel or FSDP, in `forward`, average the gradients during the backward pass.
+    """
+
+    def __init__(self, processes: Any, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.processes = processes
+
+    def __call__(self, x: Tensor, y: Tensor, slots: int | None = None) -> tuple[Tensor, Tensor]:
+        loss, grad_norm = super().__call__(x, y, slots)
+        return self.processes.mean(loss), self.processes.whole(grad_norm)
+
+    def backward(self, x: Tensor, y: Tensor, slots: int | None) -> Tensor:
+        own_x, own_y = self.processes.own(x), self.processes.own(y)
+        lengths = row_lengths(own_y, self.config.ignore_index)
+        loss = self.loss(own_x, own_y, lengths, int(lengths.sum()) if slots is None else slots)
+        loss = loss * self.processes.weight(y, self.config.ignore_index)
+        loss.backward()
+        return loss.detach()
+
+
+def counted(ignore_index: int, own: Callable[[Tensor], Tensor] = lambda rows: rows) -> Callable[..., Iterable[tuple]]:
+    """A `split` for Trainer that adds to each batch how many positions its packed step computes.
+
+    The counts of many batches come to the host together: one wait for the device instead of one a step.
+    """
+
+    def split(x: Tensor, y: Tensor, size: int) -> Iterable[tuple]:
+        lengths = row_lengths(y, ignore_index)  # (B,)
+        counts = torch.stack([own(part).sum() for part in lengths.split(size)]).tolist()
+        return zip(x.split(size), y.split(size), counts, strict=True)
+
+    return split
+
+
+def fastest(
+    model: nn.Module,
+    dataset: Any,
+    config: TrainerConfig,
+    *,
+    bf16: bool = False,
+    compile: str = "auto",
+    processes: Any = None,
+) -> tuple[dict[str, Any], str]:
+    """The fastest way to train `model` on `dataset`: (arguments for Trainer, a description for people).
+
+    A model whose forward takes no `rows` is trained by the plain step. `compile` is "on", "off" or "auto": on a GPU, if
+    the run is long enough and the machine has a compiler.
+    """
+    device = next(model.parameters()).device
+    bf16 = bf16 and has_bf16(device)
+    precision = "bf16" if bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"
+    if "rows" not in inspect.signature(model.forward).parameters:
+        return {}, f"{precision}, the plain step"
+    on_cuda = device.type == "cuda"
+    use_fast_dropout(model)
+    graphed = on_cuda and processes is None and hasattr(dataset, "batch")
+    description = [precision] + ["a CUDA graph a step"] * graphed
+    compiled, obstacle = False, None
+    sharded = processes is not None and processes.shard
+    if compile == "on" or (compile == "auto" and on_cuda and not sharded and long_enough(dataset, config)):
+        obstacle = obstacle_to_compiling(device) if compile == "auto" else None
+        compiled = obstacle is None
+        description += ["compiled" if compiled else f"not compiled ({obstacle})"]
+    forward = compiled_forward(model, dynamic=False if graphed else None) if compiled else model
+    if processes is not None:
+        forward = processes.wrap(forward)
+        description += [str(processes)]
+    optimizer = make_optimizer(model, config, fused=True, capturable=on_cuda)
+    arguments: dict[str, Any] = {"optimizer": optimizer}
+    if processes is not None:
+        arguments["step"] = DistributedStep(processes, model, optimizer, config, forward, bf16)
+        arguments["split"] = counted(config.ignore_index, processes.own)
+        arguments["show_progress"] = processes.is_first
+    elif graphed:
+        arguments["split"] = counted(config.ignore_index)
+        step = PackedStep(model, optimizer, config, forward, bf16)
+        rows = min(config.batch_size, len(dataset))
+        arguments["step"] = GraphedStep(step, rows, slots_for(dataset, config, device))
+    else:
+        kind = ByLengthStep if device.type == "cpu" else PackedStep
+        arguments["step"] = kind(model, optimizer, config, forward, bf16)
+    return arguments, ", ".join([*description, "no padding"])
+
+
+def long_enough(dataset: Any, config: TrainerConfig) -> bool:
+    return config.max_epochs * -(-len(dataset) // config.batch_size) >= STEPS_TO_COMPILE
+
+
+def slots_for(dataset: Any, config: TrainerConfig, device: torch.device) -> int:
+    """Positions that a graphed step computes: enough for nearly every batch, and the same each time a run continues."""
+    first = islice(batches(dataset, config, device, epoch=1, split=counted(config.ignore_index)), 64)
+    return round_up(max(count for *_, count in first) * 1.02, 256)
+
+
+def round_up(n: float, multiple: int) -> int:
+    return -int(-n // multiple) * multiple
+
+
+def compiled_forward(model: nn.Module, dynamic: bool | None) -> Callable[..., Any]:
+    """`model` compiled. Evaluation goes on calling the model itself, which is not worth compiling for other shapes."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return torch.compile(model, dynamic=dynamic)
+    # Compiled and deterministic, the gradient of an embedding would be added up one position after the other.
+    for block in model.blocks:
+        block.compile(dynamic=dynamic)
+    return model
+
+
+def obstacle_to_compiling(device: torch.device) -> str | None:
+    """Why no kernels can be made here: no Triton, C compiler or Python headers, or a GPU that is too old."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except Exception as error:  # of many kinds, from several libraries
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return None

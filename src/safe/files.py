@@ -1,0 +1,233 @@
+"""Files of parameters: how they are written, and how files from anybody are read.
+
+A file appears whole or not at all, whatever happens while it is written. Nothing in a file that is read is run as
+code, and its tensors take no more memory than the file has bytes.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import secrets
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a binary file that becomes `path` when the block ends. If the block fails, `path` stays as it was.
+
+    At every moment, even in a power cut, `path` is the old file or the new one: the content reaches the disk before
+    the name does, and the name reaches it before this function returns. A process that is killed leaves a temporary
+    file behind, which `remove_leftovers` finds.
+    """
+    path = Path(path).resolve()  # a link stays a link
+    # A random number, because processes in two containers can have the same process id.
+    temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**9)}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name != "nt":  # Windows cannot open a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync a folder
+                raise
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove temporary files of `path`. Only the process that holds the lock of `path` may call this."""
+    path = Path(path).resolve()
+    for temporary in path.parent.iterdir():
+        number = temporary.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if number.isdecimal() and temporary.name == f".{path.name}.{number}.tmp":
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise OSError with the reason if `path` cannot be written: before hours of training, not after."""
+    path = Path(path).resolve()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{path}: the name is not UTF-8, and PyTorch could not read a file of this name") from None
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: cannot be written: it is a folder")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: cannot be written: it is not a plain file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: cannot be written: there is no folder {path.parent}")
+    probe = path.with_name(f".{path.name}.{secrets.randbelow(10**9)}.tmp")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def refuse_overwriting(outputs: Iterable[str | Path], *inputs: str | Path | None) -> None:
+    """Raise ValueError if a file to write is one of the files to read, or the record (`.json`) beside one."""
+    read = [Path(f"{path}{ending}") for path in inputs if path is not None for ending in ("", ".json")]
+    for output in map(Path, outputs):
+        for path in read:
+            # samefile recognises hard links, and names that differ in case on a disk that ignores case.
+            same = output.exists() and path.exists() and output.samefile(path)
+            if same or output.resolve() == path.resolve():
+                raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+
+
+def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
+    """Write `content` atomically, for `read_tensors`. Returns the sha256 of the file. Raises OSError if it fails."""
+    buffer = io.BytesIO()  # torch.save into a file reports a full disk as a RuntimeError
+    torch.save(content, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the state_dict to `path`, and `record`, what a reader must know about it, to `path`.json.
+
+    Returns the record as written: it includes the sha256 of the parameter file, which `read_parameters` checks.
+    """
+    sha256 = write_tensors(path, {name: value.cpu() for name, value in model.state_dict().items()})
+    record = record | {"sha256": sha256}
+    with atomic_write(f"{path}.json") as file:
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # JSON's own escape, for file names not in UTF-8
+    return record
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of the content. Raises ValueError for a pipe, which could not be read a second time."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: is a folder")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path}: not a plain file, and its content is gone once it is read: save it as a file first")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
+    """The nested dicts, tensors, numbers and strings that torch.save wrote to `path`.
+
+    Safe for files from strangers. `weights_only` runs no code, and mapping the file (`mmap`) keeps a storage from
+    reaching beyond it. This function adds what torch.load does not check: that entries are stored uncompressed and
+    match their checksums, and that tensors do not claim more bytes than the file has.
+
+    Raises OSError if the file cannot be read, and ValueError with the reason if it is not a `kind`.
+    """
+    try:
+        size = os.path.getsize(path)
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
+                raise _Refused("it is compressed")
+            if sum([entry.file_size for entry in entries]) > size:
+                raise _Refused("its entries claim more bytes than the file has")
+            if damaged := archive.testzip():
+                raise _Refused(f"{damaged!r} does not match its checksum")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about unusual tensors, which are refused below
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+        return _Copies(size).of(content)
+    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an entry lies before the file
+            raise
+        reason = str(error) if type(error) is _Refused else type(error).__name__
+        if isinstance(error, UnicodeEncodeError) and error.object == str(path):
+            reason = "the name of the file is not UTF-8"
+        raise ValueError(f"{path}: not a {kind}, or a damaged one ({reason})") from None
+
+
+class _Refused(ValueError):
+    """The message is the reason, in words."""
+
+
+@dataclass
+class _Copies:
+    """Copies tensors out of a mapped file. All copies together take at most `left` bytes, the size of the file."""
+
+    left: int
+    tensors: dict[tuple, Tensor] = field(default_factory=dict)
+    dicts: set[int] = field(default_factory=set)
+
+    def of(self, value: Any) -> Any:
+        """`value` with copies of its tensors. Tied weights, one tensor under several names, stay one tensor."""
+        if isinstance(value, dict):
+            if id(value) in self.dicts:  # 60 nested dicts that each hold the next one twice would be copied 2**60 times
+                raise _Refused("a dictionary occurs in it more than once")
+            self.dicts.add(id(value))
+            return {name: self.of(part) for name, part in value.items()}
+        if not isinstance(value, Tensor):
+            return value
+        if value.layout != torch.strided or value.device.type != "cpu":
+            raise _Refused(f"a tensor is {value.layout} on {value.device}")
+        key = value.data_ptr(), value.dtype, value.shape, value.stride()
+        if key not in self.tensors:
+            self.left -= value.nbytes
+            # Two ways to claim more: one number expanded to any shape, or many overlapping views of one storage.
+            if value.nbytes > value.untyped_storage().nbytes() or self.left < 0:
+                raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more bytes than there are")
+            self.tensors[key] = value.detach().clone()
+        return self.tensors[key]
+
+
+def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """(state_dict, record) of a parameter file. The record is None if there is no `path`.json beside it.
+
+    Nothing in the files is run as code. Raises OSError or ValueError with the file and the reason.
+    """
+    state_dict = read_tensors(path)
+    if not isinstance(state_dict, dict):
+        raise ValueError(f"{path}: not a parameter file: it holds a {type(state_dict).__name__}, not a state_dict")
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            what = f"{name!r} is not a tensor" if isinstance(name, str) else f"a {type(name).__name__} names a tensor"
+            raise ValueError(f"{path}: not a parameter file: {what} (save model.state_dict() only)")
+    record = read_record(path)
+    if record is None:
+        return state_dict, None
+    for name, kind in {"variant": str, "config": dict, "vocabulary": str}.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise ValueError(f"{path}.json: not a record of parameters: {name} is missing or of the wrong kind")
+    if "sha256" in record and record["sha256"] != file_sha256(path):
+        raise ValueError(
+            f"{path}: is not the file that {path}.json describes: the sha256 differs. One of the two was replaced or "
+            "damaged: make them again, or remove the record to read the parameters without it"
+        )
+    return state_dict, record
+
+
+def read_record(path: str | Path) -> Any:
+    """The content of `path`.json, or None if there is no such file. Raises ValueError if it is not JSON."""
+    sidecar = Path(f"{path}.json")
+    if not sidecar.exists():
+        return None
+    try:
+        return json.loads(sidecar.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{sidecar}: not JSON: {error}") from None

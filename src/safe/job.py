@@ -1,0 +1,186 @@
+"""A training job from its first check to its written parameters: record, lock, checkpoints, log.
+
+It trains by a Trainer of the core, which `make_trainer` prepares with a faster step if one is given.
+"""
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dataset as data
+from model import GPT
+from recipes import Recipe, Stage
+from safe.files import file_sha256, save_parameters
+from safe.record import command_line, complete_already, identity
+from safe.running import Running
+from safe.unfinished import UnfinishedRun, settle_log, take_over
+from trainer import Diverged, Trainer, TrainerConfig
+
+VALIDATIONS = 20  # measurements of the validation loss in a run, about
+
+
+@dataclass
+class Job:
+    """What is trained, on what, how, and where."""
+
+    model: GPT
+    rows: Any  # the dataset to train on
+    held_out: data.NameDataset | None  # questions whose loss is logged
+    corpus: data.CharCorruptionDataset  # gives the vocabulary and the length of the schedule
+    recipe: Recipe
+    stage: Stage
+    running: Running
+    where: torch.device
+    processes: Any = None  # None: this process only
+    ways: Callable[..., tuple[dict[str, Any], str]] | None = None  # fast.steps.fastest; None: the plain step
+
+    @property
+    def dtype(self) -> str:
+        return self.running.dtype or self.recipe.dtype
+
+    @property
+    def is_first(self) -> bool:
+        """Is this the process that writes the files?"""
+        return self.processes is None or self.processes.is_first
+
+    @property
+    def sharded(self) -> bool:
+        return self.processes is not None and self.processes.shard
+
+
+def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
+    """Train, log every line, write the parameters and their record, which begins with `about`. Returns the record."""
+    path, config = about["arguments"]["writing_params_path"], trainer_config(job)
+    record = first_record(job, config, about)
+    if (complete := finished(job, path, record)) is not None:
+        print(f"{path}: complete already")
+        return complete
+    keep: dict[str, Any] = {"every": job.running.checkpoint_every, "tb_expt_name": job.running.tb_expt_name}
+    keep |= {"resume": job.running.resume, "overwrite": job.running.overwrite, "sharded": job.sharded}
+    keep |= {"first": job.is_first, "alone": job.processes is None}
+    machine = {"device": record["device"], "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    machine["processes"] = record["processes"]
+    with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
+        trainer, how = make_trainer(job, config, about["command"], run)
+        try:
+            result = trainer.train()
+        except Diverged as error:
+            raise Diverged(f"{error}; {run.where()}") from None
+        record |= {"epochs": result["epoch"], "steps": result["step"], "tokens": result["tokens"]}
+        record |= {"final_loss": result["loss"], "seconds": round(result["seconds"], 3), "computed_in": how}
+        model = job.model if not job.sharded else gathered(job)
+        if job.is_first:
+            try:
+                record = save_parameters(path, model, record)
+            except OSError as error:
+                raise OSError(f"{path}: cannot be written: {error.strerror or error}; {run.where()}") from None
+            run.complete()
+    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
+    return record
+
+
+def trainer_config(job: Job) -> TrainerConfig:
+    """What the stage and the recipe say, in the trainer's terms."""
+    stage, recipe, batch_size = job.stage, job.recipe, job.stage.batch_size
+    scheduled_rows = stage.max_epochs * len(job.rows)
+    if stage.schedule_epochs is not None:
+        scheduled_rows = stage.schedule_epochs * len(job.corpus)
+    if isinstance(job.rows, data.MixedDataset):  # questions come on top of the documents
+        batch_size = round(batch_size * len(job.rows) / len(job.corpus))
+    config = TrainerConfig(
+        max_epochs=stage.max_epochs,
+        batch_size=batch_size,
+        learning_rate=stage.learning_rate,
+        optimizer=stage.optimizer or recipe.optimizer,
+        weight_decay=recipe.weight_decay,
+        decay_gains_and_embeddings=recipe.decay_gains_and_embeddings,
+        min_lr_share=recipe.min_lr_share,
+        lr_decay=True,
+        warmup_tokens=stage.warmup_tokens,
+        final_tokens=scheduled_rows * job.corpus.block_size,
+        eval_every=max(1, stage.max_epochs // VALIDATIONS),
+        seed=job.running.seed,
+    )
+    if job.sharded and config.optimizer == "muon":
+        raise ValueError("--shard: Muon needs whole matrices: choose a recipe that trains with AdamW, as course does")
+    return config
+
+
+def first_record(job: Job, config: TrainerConfig, about: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run as far as it is known before training."""
+    files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}
+    read = {name: about["arguments"].get(argument) for name, argument in files.items()}
+    count = 1 if job.processes is None else job.processes.count
+    return {
+        "variant": job.model.config.variant,
+        **about,
+        "seed": job.running.seed,
+        "dtype": job.dtype,
+        "plain": job.running.plain,
+        "compile": job.running.compile,
+        "deterministic": job.running.deterministic,
+        **{f"{name}_sha256": file_sha256(data.find_file(path)) for name, path in read.items() if path is not None},
+        "config": asdict(job.model.config),
+        "vocabulary": job.corpus.vocabulary.characters,
+        "trainer": asdict(config),
+        "processes": count,
+        "machines": 1 if job.processes is None else count // job.processes.local_count,
+        "device_type": job.where.type,
+        "device": torch.cuda.get_device_name(job.where) if job.where.type == "cuda" else str(job.where),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+    }
+
+
+def finished(job: Job, path: str, record: dict[str, Any]) -> dict[str, Any] | None:
+    """With --resume: the record of this very run, if it is complete already."""
+    if not job.running.resume:
+        return None
+    complete = None
+    if job.is_first and not Path(f"{path}.resume").exists():
+        take_over(path).release()  # refused while another process is writing it
+        complete = complete_already(path, record)
+        if complete is None:
+            print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
+        else:
+            settle_log(path, complete.get("steps"))
+    done = complete is not None
+    if job.processes is not None:  # the others do not look, and never say that it is done
+        done = not job.processes.agree(done, job.where)
+    return (complete or record) if done else None
+
+
+def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedRun) -> tuple[Trainer, str]:
+    """A trainer, continued from the run's checkpoint if there is one, and how it computes a step, for people."""
+    n_parameters = sum(p.numel() for p in job.model.parameters())
+    model: Any = job.model.to(job.where) if job.processes is None else job.processes.place(job.model, job.where)
+    print(f"{command} {job.model.config.variant}: {n_parameters:,} parameters on {job.where}, ", end="")
+    print(f"{len(job.rows):,} rows, {config.max_epochs} epochs, batches of {config.batch_size}", flush=True)
+    rows = job.rows.to(job.where)
+    held = None if job.held_out is None else job.held_out.to(job.where)
+    faster: dict[str, Any] = {}
+    how = f"float32 ({torch.get_float32_matmul_precision()} precision), the plain step"
+    if job.ways is not None:
+        running, bf16 = job.running, job.dtype == "bf16"
+        faster, how = job.ways(model, rows, config, bf16=bf16, compile=running.compile, processes=job.processes)
+    trainer = Trainer(model, rows, held, config, **faster, on_log=run.on_log, on_pause=run.on_pause)
+    run.watch(trainer)
+    if job.processes is not None:
+        if not job.processes.agree(trainer.steps_done, job.where):
+            raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")
+        job.processes.seed_dropout(config.seed, trainer.steps_done)
+    notes = ", no checkpoints" * job.sharded + f", continued after step {trainer.steps_done:,}" * (trainer.steps_done > 0)
+    print(f"computed in {how}{notes}", flush=True)
+    return trainer, how
+
+
+def gathered(job: Job) -> GPT:
+    """A model with the parameters that the processes hold in parts; all of them in the first process only."""
+    whole, model = job.processes.whole_state_dict(job.model), GPT(job.model.config)
+    model.load_state_dict(whole, strict=job.is_first)
+    return model
+

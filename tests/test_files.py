@@ -1,0 +1,383 @@
+"""Files of parameters: a write is atomic, a read believes nothing, and a record identifies its run."""
+
+import json
+import os
+import stat
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from safe.files import (
+    atomic_write,
+    check_writable,
+    file_sha256,
+    read_parameters,
+    read_record,
+    read_tensors,
+    refuse_overwriting,
+    remove_leftovers,
+    save_parameters,
+    write_tensors,
+)
+from safe.record import IDENTITY, command_line, complete_already, identity, show
+
+RECORD = {"variant": "vanilla", "config": {"n_layer": 2}, "vocabulary": "\u25a1\u2047ab"}
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
+def test_two_writes_at_the_same_time_do_not_mix(tmp_path):
+    with atomic_write(tmp_path / "file") as one, atomic_write(tmp_path / "file") as other:
+        one.write(b"one")
+        other.write(b"the other")
+    assert (tmp_path / "file").read_bytes() == b"one", "the last to finish"
+
+
+def test_only_temporary_files_of_the_path_itself_are_removed_as_leftovers(tmp_path):
+    kept = ["p", "p.json", ".p.json.1.tmp", ".q.1.tmp", ".p.x.tmp", ".p.lock", "p.1.tmp"]
+    for name in [*kept, ".p.1.tmp", ".p.123456789.tmp"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "p")
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+def test_leftovers_are_found_under_the_name_that_a_write_gives_them(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "p"):  # removed while it is being written
+        assert len(os.listdir(tmp_path)) == 1
+        remove_leftovers(tmp_path / "p")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
+def test_writing_through_a_link_changes_its_target(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    with atomic_write(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_bytes() == b"new"
+    assert os.listdir(tmp_path / "there") == ["file"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_written_files_have_ordinary_permissions(tmp_path):
+    with atomic_write(tmp_path / "file"):
+        pass
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(os.stat(tmp_path / "file").st_mode) == stat.S_IMODE(os.stat(tmp_path / "other").st_mode)
+
+
+def test_a_path_that_cannot_be_written_is_refused_with_the_reason(tmp_path):
+    check_writable(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="it is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(OSError, match="there is no folder"):
+        check_writable(tmp_path / "none" / "file")
+
+
+def test_a_name_that_torch_cannot_read_is_refused_before_it_is_written(tmp_path):
+    with pytest.raises(ValueError, match="not UTF-8"):
+        check_writable(tmp_path / "caf\udce9")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_parameter_file_whose_name_torch_cannot_read_is_refused_for_its_name(tmp_path):
+    save_parameters(tmp_path / "p", nn.Linear(3, 2), RECORD)
+    (tmp_path / "p").rename(tmp_path / "caf\udce9")
+    with pytest.raises(ValueError, match="the name of the file is not UTF-8"):
+        read_parameters(tmp_path / "caf\udce9")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_has_no_hash(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: not a plain file"):
+        file_sha256(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe: cannot be written: it is not a plain file"):
+        check_writable(tmp_path / "pipe")
+
+
+def test_no_output_may_be_an_input_or_the_record_beside_one(tmp_path):
+    (tmp_path / "p").touch()
+    refuse_overwriting([tmp_path / "q", tmp_path / "q.json"], tmp_path / "p", None)
+    for output in ("p", "p.json"):  # the record need not exist
+        with pytest.raises(ValueError, match=f"{output}: cannot be written: it is one of the files to read"):
+            refuse_overwriting([tmp_path / "q", tmp_path / output], None, tmp_path / "p")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+@pytest.mark.parametrize("make_link", [os.link, os.symlink])
+def test_an_output_that_is_a_link_to_an_input_is_refused(tmp_path, make_link):
+    (tmp_path / "p").touch()
+    make_link(tmp_path / "p", tmp_path / "q")
+    with pytest.raises(ValueError, match="q: cannot be written"):
+        refuse_overwriting([tmp_path / "q"], tmp_path / "p")
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def test_parameters_and_record_are_read_as_they_were_saved(tmp_path, make_model):
+    path, model = tmp_path / "p", make_model()
+    saved = save_parameters(path, model, RECORD | {"name": "Åsa"})
+    state_dict, record = read_parameters(path)
+    assert record == saved == RECORD | {"name": "Åsa", "sha256": file_sha256(path)}
+    assert state_dict.keys() == model.state_dict().keys()
+    assert all(torch.equal(state_dict[name], value) for name, value in model.state_dict().items())
+    os.remove(f"{path}.json")
+    assert read_parameters(path)[1] is None
+
+
+def test_nested_content_is_read_as_it_was_written(tmp_path):
+    content = {"step": 3, "model": {"a": torch.arange(6).view(2, 3)}, "log": "x", "random": {"cpu": torch.ones(2) > 0}}
+    assert write_tensors(tmp_path / "p", content) == file_sha256(tmp_path / "p")
+    found = read_tensors(tmp_path / "p")
+    assert found["step"] == 3 and found["log"] == "x"
+    assert torch.equal(found["model"]["a"], content["model"]["a"]) and found["random"]["cpu"].all()
+
+
+def test_tensors_do_not_depend_on_the_file_once_they_are_read(tmp_path):
+    write_tensors(tmp_path / "p", {"a": torch.ones(10_000)})
+    found = read_tensors(tmp_path / "p")
+    with open(tmp_path / "p", "r+b") as file:
+        file.write(bytes(os.path.getsize(tmp_path / "p")))
+    assert found["a"].eq(1).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated", json.dumps({}).encode()])
+def test_a_file_without_parameters_is_refused(tmp_path, content):
+    path = tmp_path / "p"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_the_error_says_what_kind_of_file_was_expected(tmp_path):
+    (tmp_path / "p").write_bytes(b"")
+    with pytest.raises(ValueError, match="p: not a checkpoint, or a damaged one"):
+        read_tensors(tmp_path / "p", "checkpoint")
+
+
+def test_a_file_that_is_missing_or_a_folder_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_parameters(tmp_path / "none")
+    with pytest.raises(OSError):
+        read_parameters(tmp_path)
+
+
+def test_a_name_that_is_not_text_is_refused_in_one_line(tmp_path):
+    torch.save({(torch.ones(9, 9), "\n"): torch.ones(1)}, tmp_path / "p")
+    with pytest.raises(ValueError, match="p: not a parameter file: a tuple names a tensor") as refused:
+        read_parameters(tmp_path / "p")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content, message", [
+    ({"a": 1}, "'a' is not a tensor"),
+    ({"a": {"b": torch.ones(1)}}, "'a' is not a tensor"),
+    (torch.ones(1), "it holds a Tensor, not a state_dict"),
+    ([torch.ones(1)], "it holds a list, not a state_dict"),
+])  # fmt: skip
+def test_anything_but_a_state_dict_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "p")
+    with pytest.raises(ValueError, match=f"p: not a parameter file: {message}"):
+        read_parameters(tmp_path / "p")
+
+
+def test_truncated_parameters_are_refused(tmp_path, make_model):
+    path = tmp_path / "p"
+    save_parameters(path, make_model(), RECORD)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(path)
+
+
+def test_a_dictionary_that_occurs_twice_is_refused(tmp_path):
+    twice = {}
+    for _ in range(60):  # 2**60 ways lead to the innermost
+        twice = {"a": twice, "b": twice}
+    torch.save(twice, tmp_path / "p")
+    with pytest.raises(ValueError, match="a dictionary occurs in it more than once"):
+        read_parameters(tmp_path / "p")
+
+
+def test_tied_weights_stay_tied(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(50, 100), nn.Linear(100, 50, bias=False)
+            self.head.weight = self.embedding.weight
+
+    model = Tied()
+    save_parameters(tmp_path / "p", model, RECORD)
+    assert os.path.getsize(tmp_path / "p") < 1.5 * model.head.weight.nbytes, "stored once"
+    state_dict, _ = read_parameters(tmp_path / "p")
+    embedding, head = state_dict["embedding.weight"], state_dict["head.weight"]
+    assert torch.equal(head, model.head.weight) and embedding.data_ptr() == head.data_ptr(), "one copy"
+    other = Tied()
+    other.load_state_dict(state_dict)
+    assert torch.equal(other.head.weight, model.head.weight)
+
+
+def test_one_tensor_under_many_names_takes_the_memory_of_one(tmp_path):
+    one = torch.ones(10_000)
+    torch.save({str(i): one for i in range(100)}, tmp_path / "p")
+    state_dict, _ = read_parameters(tmp_path / "p")
+    assert len(state_dict) == 100 and len({value.data_ptr() for value in state_dict.values()}) == 1
+
+
+@pytest.mark.parametrize("view", [
+    lambda one, i: one[i:],  # another offset
+    lambda one, i: one[: 10_000 - i],  # another shape
+    lambda one, i: one.as_strided((2, 100), (i, 1)),  # other strides
+])  # fmt: skip
+def test_overlapping_views_cannot_take_more_memory_than_the_file(tmp_path, view):
+    one = torch.ones(10_000)
+    torch.save({str(i): view(one, i) for i in range(1000)}, tmp_path / "p")
+    with pytest.raises(ValueError, match="claims more bytes than there are"):
+        read_parameters(tmp_path / "p")
+
+
+def test_views_that_share_a_storage_without_overlap_are_read(tmp_path):
+    """As the three projections of attention, if they are slices of one matrix."""
+    one = torch.arange(3000.0)
+    torch.save({str(i): one[1000 * i :][:1000] for i in range(3)}, tmp_path / "p")
+    state_dict, _ = read_parameters(tmp_path / "p")
+    assert torch.equal(torch.cat([*state_dict.values()]), one)
+
+
+@pytest.mark.parametrize("size", [100, 10**12])  # fewer bytes than the file has, and more than any memory
+def test_one_number_expanded_to_a_large_shape_is_refused(tmp_path, size):
+    torch.save({"padding": torch.ones(10_000), "a": torch.ones(1).expand(size)}, tmp_path / "p")
+    with pytest.raises(ValueError, match=rf"a tensor of shape \({size},\) claims more bytes than there are"):
+        read_parameters(tmp_path / "p")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")])
+def test_tensors_without_numbers_of_their_own_are_refused(tmp_path, tensor):
+    torch.save({"a": tensor}, tmp_path / "p")
+    with pytest.raises(ValueError, match="a tensor is torch.*on"):
+        read_parameters(tmp_path / "p")
+
+
+def test_nothing_in_a_parameter_file_is_run(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/attacked",))
+
+    torch.save({"tok_emb.weight": Attack()}, tmp_path / "p")
+    with pytest.raises(ValueError, match="p: not a parameter file"):
+        read_parameters(tmp_path / "p")
+    assert not (tmp_path / "attacked").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- the record
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_the_record_keeps_file_names_that_are_not_text(tmp_path, make_model):
+    save_parameters(tmp_path / "p", make_model(), RECORD | {"corpus": "w\udce9.txt"})
+    assert read_parameters(tmp_path / "p")[1]["corpus"] == "w\udce9.txt"
+
+
+def test_parameters_of_another_record_are_refused(tmp_path):
+    save_parameters(tmp_path / "p", nn.Linear(3, 2), RECORD)
+    content = (tmp_path / "p").read_bytes()
+    save_parameters(tmp_path / "p", nn.Linear(3, 2), RECORD)
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(ValueError, match="p: is not the file that .*p.json describes: the sha256 differs"):
+        read_parameters(tmp_path / "p")
+
+
+@pytest.mark.parametrize("record", [
+    [], "text", 3, {},
+    RECORD | {"variant": None}, RECORD | {"config": []}, RECORD | {"vocabulary": ["a"]},
+    {"variant": "vanilla", "config": {}},
+])  # fmt: skip
+def test_a_record_of_something_else_is_refused(tmp_path, record):
+    write_tensors(tmp_path / "p", {"a": torch.ones(1)})
+    (tmp_path / "p.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="p.json: not a record of parameters"):
+        read_parameters(tmp_path / "p")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000])
+def test_a_record_that_is_not_json_is_refused(tmp_path, content):
+    (tmp_path / "p.json").write_bytes(content)
+    with pytest.raises(ValueError, match="p.json: not JSON"):
+        read_record(tmp_path / "p")
+
+
+def test_a_run_is_identified_by_contents_and_not_by_names():
+    record = {name: name for name in IDENTITY} | {"config": {"options": (1, 2)}}
+    assert identity(record) == identity(json.loads(json.dumps(record)))
+    assert identity(record) == identity(record | {"corpus": "a.txt", "arguments": {"corpus": "b.txt"}, "steps": 3})
+    for name in IDENTITY:
+        assert identity(record) != identity(record | {name: "another"}), name
+
+
+def test_a_record_without_plain_and_compile_is_of_a_run_with_neither():
+    assert {"plain", "compile"} < set(IDENTITY)
+    earlier = {"command": "pretrain", "seed": 0}
+    assert identity(earlier) == identity(earlier | {"plain": False, "compile": "auto"})
+    assert identity(earlier) != identity(earlier | {"plain": True, "compile": "auto"})
+    assert identity(earlier) != identity(earlier | {"plain": False, "compile": "never"})
+
+
+def test_a_run_is_complete_if_its_identity_and_its_parameters_agree(tmp_path):
+    about = RECORD | {"command": "pretrain", "seed": 0}
+    assert complete_already(tmp_path / "p", about) is None
+    saved = save_parameters(tmp_path / "p", nn.Linear(3, 2), about | {"steps": 9})
+    assert complete_already(tmp_path / "p", about) == saved
+    assert complete_already(tmp_path / "p", about | {"seed": 1}) is None
+    # What an earlier version of the code wrote is the record of another run, not an error.
+    assert complete_already(tmp_path / "p", about | {"trainer": {"bf16": False, "skip_nonfinite": True}}) is None
+    (tmp_path / "p").write_bytes(b"")
+    assert complete_already(tmp_path / "p", about) is None
+
+
+def test_show_says_whether_the_parameters_are_those_of_the_record(tmp_path):
+    path = tmp_path / "p"
+    with pytest.raises(OSError):
+        show(path)
+    save_parameters(path, nn.Linear(3, 2), RECORD)
+    lines = show(path).splitlines()
+    assert lines[0] == f"{path}: intact (sha256 {file_sha256(path)})"
+    assert "  variant          vanilla" in lines and "  config           n_layer 2" in lines
+    assert "  vocabulary       4 tokens: \u25a1\u2047ab" in lines
+    assert lines[-1] == "The record does not say which command made it."
+    write_tensors(path, {})
+    assert show(path).splitlines()[0].startswith(f"{path}: NOT the file that the record describes")
+    os.remove(f"{path}.json")
+    with pytest.raises(ValueError, match="p.json: no such file"):
+        show(path)
+
+
+def test_the_command_line_repeats_the_run():
+    arguments = {"variant": "rope", "pretrain_corpus_path": "my corpus.txt", "seed": 1, "plain": True, "shard": False}
+    record = {"command": "pretrain", "arguments": arguments}
+    assert command_line(record) == "python src/run.py pretrain rope 'my corpus.txt' --seed 1 --plain"
+    several = command_line(record | {"processes": 4, "machines": 2})
+    assert several.startswith("torchrun --nnodes=2 --nproc_per_node=2 src/run.py pretrain rope")
