@@ -3,9 +3,9 @@
 #
 #   ./collect_submission.sh [VARIANT ...]      (default: vanilla, and every variant whose predictions are there)
 #
-# For vanilla: parameters and predictions with and without pretraining; for the others: with pretraining. A file that is
-# missing or empty, has not one prediction for every question, or was made with other parameters than those beside it, is
-# refused with all that is wrong; then no zip is made.
+# For vanilla: parameters and predictions with and without pretraining; for the others: with pretraining. A file is
+# refused if it is missing or empty, does not have one prediction per question, or was made with other parameters than
+# those beside it. All faults are listed, and then no zip is made.
 set -euo pipefail
 cd "$(dirname "$0")"
 data=${DATA_DIR:-data}
@@ -28,17 +28,17 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-manifest=(src/*.py src/*.js)
+manifest=(src/*.py src/*/*.py src/trust/report.js)
 wrong=()
 
 lines() { grep -c '' "$1" || true; }
 
-add() { # FILE: to the manifest, if it is there and not empty
+add() { # FILE: adds it to the manifest, unless it is missing or empty
   if [ ! -f "$1" ]; then wrong+=("$1: missing"); elif [ ! -s "$1" ]; then wrong+=("$1: empty"); else manifest+=("$1"); fi
 }
 
 python=python3
-command -v python3 >/dev/null || python=python # as on Windows
+command -v python3 >/dev/null || python=python # the name on Windows
 for candidate in .venv/bin/python .venv/Scripts/python.exe; do
   [ ! -x "$candidate" ] || python=$candidate
 done
@@ -62,11 +62,11 @@ add_predictions() { # FILE QUESTIONS PARAMS
   fi
   if [ -s "$1" ]; then
     have=$(lines "$1") want=$(grep -c '[^[:space:]]' "$2" || true)
-    [ "$have" -eq "$want" ] || wrong+=("$1: $have lines where $2 has $want questions")
+    [ "$have" -eq "$want" ] || wrong+=("$1: $have lines instead of $want, one per question of $2")
   fi
 }
 
-rm -f assignment5.zip # an old one must not pass for the one that is refused now
+rm -f assignment5.zip # an old zip must not pass for the one that is refused now
 for questions in "$data/birth_dev.tsv" "$data/birth_test_inputs.tsv"; do
   [ -s "$questions" ] || { echo "collect_submission.sh: $questions: missing or empty" >&2 && exit 2; }
 done

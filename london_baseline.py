@@ -1,4 +1,4 @@
-"""The baseline to beat: "London" for everyone, through the same reader and scorer as every model."""
+"""The baseline to beat: "London" for every question, read and scored as the answers of a model are."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from dataset import evaluate_places, find_file, read_places  # noqa: E402
 from vocabulary import message_of, printable  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--eval_corpus_path", required=True, help="rows question<TAB>place")
+parser.add_argument("--eval_corpus_path", required=True, help="rows question<TAB>place", metavar="FILE")
 try:
     path = find_file(parser.parse_args().eval_corpus_path)
     total, correct = evaluate_places(path, ["London"] * len(read_places(path)))

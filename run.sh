@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Runs the project, from setting up its Python to the table of results and a page with what is behind them, report.html.
+# Runs the project, from setting up Python to the table of results and a page that explains them, report.html.
 # Prints every command before it runs it.
 #
 #   ./run.sh                      full on a machine with CUDA, quick otherwise
-#   ./run.sh quick                a small corpus and model: minutes on a CPU; writes into quick/
+#   ./run.sh quick [VARIANT ...]  a small corpus and model, minutes on a CPU; writes into quick/
 #   ./run.sh full [VARIANT ...]   the course's commands with and without pretraining, dev and test (default: vanilla)
-#   ./run.sh STAGE ...            single stages, for every VARIANT:
+#   ./run.sh STAGE ...            single stages, for any VARIANT:
 #       VARIANT_finetune_without_pretrain  VARIANT_eval_dev_without_pretrain  VARIANT_eval_test_without_pretrain
 #       VARIANT_pretrain  VARIANT_finetune_with_pretrain  VARIANT_eval_dev_with_pretrain  VARIANT_eval_test_with_pretrain
-#   ./run.sh test [ARGUMENT ...]  the tests, with arguments for pytest
+#   ./run.sh test [ARGUMENT ...]  the tests; the arguments are handed to pytest
+#   ./run.sh notebooks            opens the notebooks of mingpt-demo/ in a browser
 #
-# Options (--recipe NAME, --seed N, --max_epochs N ...) are handed on to training, --device NAME to everything; with
-# --resume what has been stopped goes on, and what is complete is not done again. DATA_DIR names another folder with the
-# four files, OUT_DIR another folder for what is written.
+# Options such as --recipe NAME, --seed N or --max_epochs N are handed to training, --plain to training and evaluation,
+# --device NAME to every command. With --resume a stopped stage goes on, and a complete one is not done again.
+# Training also logs the loss on birth_dev.tsv if that file has the answers. The variable DATA_DIR names another folder
+# with the four data files, OUT_DIR another folder for the results.
 set -euo pipefail
 
 here=$(pwd)
@@ -27,7 +29,7 @@ run() { echo "+ $*" >&2; "$@"; }
 
 # ------------------------------------------------------------------------------------------------- environment
 
-has_all() { # PYTHON MODULE ...: is it new enough, and can it import all of these?
+has_all() { # PYTHON MODULE ...: is this Python new enough, and does it have all of these modules?
   "$1" - "${@:2}" >/dev/null 2>&1 <<'PYTHON'
 import sys, importlib.util
 sys.exit(sys.version_info < (3, 11) or not all(importlib.util.find_spec(name) for name in sys.argv[1:]))
@@ -36,7 +38,7 @@ PYTHON
 
 venv_python() { if [ -x .venv/Scripts/python.exe ]; then echo .venv/Scripts/python.exe; else echo .venv/bin/python; fi; }
 
-set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one that has the modules: the caller's, or .venv with REQUIREMENTS
+set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one with the modules: the caller's, or that of .venv
   local requirements=$1 python
   shift
   for python in python3 python "$(venv_python)"; do
@@ -47,7 +49,7 @@ set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one that has the modules: t
     python=
   done
   [ -n "$python" ] || fail "Python 3.11 or newer is needed, as python3 or python"
-  # Without pip it is what was left when making it failed, for want of a system package.
+  # A .venv without pip is left over from an attempt that failed because a system package was missing.
   "$(venv_python)" -m pip --version >/dev/null 2>&1 || run "$python" -m venv .venv
   PYTHON=$(venv_python)
   run "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$requirements"
@@ -55,16 +57,21 @@ set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one that has the modules: t
 
 # ------------------------------------------------------------------------------------------------------ stages
 
-train() { # finetune|pretrain VARIANT ARGUMENT ...
-  run "$PYTHON" src/run.py "$1" "$2" "$DATA/wiki.txt" "${@:3}" ${OPTIONS[@]+"${OPTIONS[@]}"}
+train() { # pretrain|finetune VARIANT ARGUMENT ...
+  local held_out=()
+  if grep -q $'\t' "$DATA/birth_dev.tsv" 2>/dev/null; then # it has the answers
+    held_out=(--eval_corpus_path "$DATA/birth_dev.tsv")
+  fi
+  run "$PYTHON" src/run.py "$1" "$2" "$DATA/wiki.txt" "${@:3}" \
+    ${held_out[@]+"${held_out[@]}"} ${OPTIONS[@]+"${OPTIONS[@]}"}
 }
 
-evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the line that it ends with as a score
+evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the last line of the output as SCORE
   local questions=birth_dev.tsv
   [ "$3" = dev ] || questions=birth_test_inputs.tsv
   SCORE=$(run "$PYTHON" src/run.py evaluate "$1" "$DATA/wiki.txt" --reading_params_path "$OUT/$1.$2.params" \
     --eval_corpus_path "$DATA/$questions" --outputs_path "$OUT/$1.$4.$3.predictions" \
-    ${DEVICE[@]+"${DEVICE[@]}"} | tail -n 1)
+    ${PLAIN[@]+"${PLAIN[@]}"} ${DEVICE[@]+"${DEVICE[@]}"} | tail -n 1)
   echo "$SCORE"
 }
 
@@ -86,11 +93,11 @@ stage() { # NAME
       local variant=${1%_pretrain}
       [ "$MIX" = yes ] || train_rows=()
       train pretrain "$variant" --writing_params_path "$OUT/$variant.pretrain.params" \
-        ${train_rows[@]+"${train_rows[@]}"} ;;
+        ${train_rows[@]+"${train_rows[@]}"} ${THIRD_MASK[@]+"${THIRD_MASK[@]}"} ;;
   esac
 }
 
-all_stages() { # VARIANT ...: every stage of each, then the table; what would stop it later is found out first
+all_stages() { # VARIANT ...: every stage of each, then the table. What would stop it later is checked first.
   local variant suffix began table score file
   for file in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do
     [ -f "$DATA/$file" ] || fail "$DATA/$file: no such file"
@@ -98,10 +105,11 @@ all_stages() { # VARIANT ...: every stage of each, then the table; what would st
   "$PYTHON" - "$@" <<'PYTHON' || exit 2
 import sys
 sys.path.insert(0, "src")
-from model import VARIANTS
+from run import registered
+variants = registered()
 for name in sys.argv[1:]:
-    if name not in VARIANTS:
-        sys.exit(f"run.sh: no variant {name}: choose from {', '.join(VARIANTS)}")
+    if name not in variants:
+        sys.exit(f"run.sh: no variant {name}: choose from {', '.join(variants)}")
 PYTHON
   score=$(run "$PYTHON" london_baseline.py --eval_corpus_path "$DATA/birth_dev.tsv")
   table=$(printf '%-40s %s' "London for everyone" "$score")
@@ -120,7 +128,7 @@ PYTHON
   printf '\nDev questions of %s:\n%s\nWhat is behind these numbers: %s\n' "$DATA" "$table" "$OUT/report.html"
 }
 
-write_report() { # VARIANT ...: of everything that all_stages makes
+write_report() { # VARIANT ...: about everything that all_stages makes
   local variant params=() predictions=() unseen=$DATA/birth_unseen_inputs.tsv
   for variant in "$@"; do
     params+=("$OUT/$variant".{model,pretrain,finetune}.params)
@@ -135,64 +143,73 @@ write_report() { # VARIANT ...: of everything that all_stages makes
 
 # --------------------------------------------------------------------------------------------------- arguments
 
-WORDS=() OPTIONS=()
+WORDS=() OPTIONS=() PLAIN=() THIRD_MASK=() DEVICE=() RECIPE=
 while [ $# -gt 0 ]; do
   case "$1" in
-    test) [ ${#WORDS[@]} -eq 0 ] && { WORDS=(test) && shift && break; } || WORDS+=("$1") ;;
+    test | notebooks) # the rest is for pytest or Jupyter
+      if [ ${#WORDS[@]} -eq 0 ]; then WORDS=("$1") && shift && break; fi
+      WORDS+=("$1") ;;
     -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
-    --*=* | --resume | --overwrite | --skip_nonfinite | --deterministic | --checkpoint_activations | --shard) OPTIONS+=("$1") ;;
-    --*) [ $# -ge 2 ] || fail "$1 needs a value" && OPTIONS+=("$1" "$2") && shift ;;
+    --third_mask) THIRD_MASK=("$1") ;;
+    --plain) PLAIN=("$1") OPTIONS+=("$1") ;;
+    --resume | --overwrite | --deterministic | --shard) OPTIONS+=("$1") ;;
+    --recipe=*) RECIPE=${1#--recipe=} OPTIONS+=("$1") ;;
+    --device=*) DEVICE=("$1") OPTIONS+=("$1") ;;
+    --*=*) OPTIONS+=("$1") ;;
+    --*)
+      [ $# -ge 2 ] || fail "$1 needs a value"
+      OPTIONS+=("$1" "$2")
+      case "$1" in --recipe) RECIPE=$2 ;; --device) DEVICE=("$1" "$2") ;; esac
+      shift ;;
     *) WORDS+=("$1") ;;
   esac
   shift
 done
 
 case "${WORDS[0]:-}" in
-  test | quick | full | '') ;;
+  test | notebooks | quick | full | '') ;;
   *)
     for name in "${WORDS[@]}"; do
       case "$name" in
         ?*_finetune_with*_pretrain | ?*_eval_dev_with*_pretrain | ?*_eval_test_with*_pretrain | ?*_pretrain) ;;
-        *) fail "no stage $name: see ./run.sh --help for what there is" ;;
+        *) fail "no stage $name: ./run.sh --help lists the stages" ;;
       esac
     done ;;
 esac
 
-if [ "${WORDS[0]:-}" = test ]; then
-  [ ${#OPTIONS[@]} -eq 0 ] || fail "what stands before test is no option of the tests: put it after"
-  set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
-  run "$PYTHON" -m pytest "$@"
-  exit
-fi
+case "${WORDS[0]:-}" in
+  test | notebooks)
+    [ ${#OPTIONS[@]}${#THIRD_MASK[@]} = 00 ] || fail "options before ${WORDS[0]} are not for it: put them after it" ;;
+esac
+case "${WORDS[0]:-}" in
+  test)
+    set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
+    run "$PYTHON" -m pytest "$@"
+    exit ;;
+  notebooks)
+    set_up requirements-notebooks.txt torch numpy tqdm matplotlib notebook
+    echo "The notebooks open in a browser; if they do not, open the address that is printed below."
+    echo "Begin with play_char.ipynb. Choose Run > Run All Cells there. To stop, press Ctrl-C here twice."
+    run "$PYTHON" -m notebook mingpt-demo "$@"
+    exit ;;
+esac
 
 set_up requirements.txt torch numpy tqdm matplotlib
 if [ ${#WORDS[@]} -eq 0 ]; then
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
-    echo "CUDA is there: ./run.sh full" && WORDS=(full)
+    echo "this machine has CUDA: ./run.sh full" && WORDS=(full)
   else
-    echo "no CUDA here: ./run.sh quick (./run.sh full is the real thing)" && WORDS=(quick)
+    echo "no CUDA here: ./run.sh quick (./run.sh full trains the full model)" && WORDS=(quick)
   fi
 fi
 if [ "${WORDS[0]}" = quick ]; then
-  DATA=${DATA_DIR:-data/quick} OUT=${OUT_DIR:-quick}
-  OPTIONS=(--recipe quick ${OPTIONS[@]+"${OPTIONS[@]}"})
+  DATA=${DATA_DIR:-data/quick} OUT=${OUT_DIR:-quick} RECIPE=${RECIPE:-quick}
+  OPTIONS=(--recipe quick ${OPTIONS[@]+"${OPTIONS[@]}"}) # a --recipe among the options comes later and wins
 else
-  DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.}
+  DATA=${DATA_DIR:-data} OUT=${OUT_DIR:-.} RECIPE=${RECIPE:-course}
 fi
-recipe=course DEVICE=() before= # the last ones named; what evaluates needs the device as well
-for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
-  case "$option" in
-    --recipe=*) recipe=${option#--recipe=} ;;
-    --device=*) DEVICE=("$option") ;;
-  esac
-  case "$before" in
-    --recipe) recipe=$option ;;
-    --device) DEVICE=(--device "$option") ;;
-  esac
-  before=$option
-done
-MIX=no # does it mix questions into pretraining?
-if "$PYTHON" - "$recipe" <<'PYTHON'
+MIX=no # does the recipe mix questions into pretraining?
+if "$PYTHON" - "$RECIPE" <<'PYTHON'
 import sys
 sys.path.insert(0, "src")
 from recipes import RECIPES

@@ -1,12 +1,12 @@
-"""Accuracy over several seeds: mean and spread of what the commands of run.py reach on dev or on held-out train rows.
+"""Accuracy over several seeds: mean and range of what the commands of run.py reach on dev or on held-out train rows.
 
-    python tests/accuracy.py --recipe course --seeds 0 1 2                      # on data/, reported on dev
-    python tests/accuracy.py --recipe quick --data data/quick --holdout 30      # for choosing: never looks at dev
-    python tests/accuracy.py --set pretrain.learning_rate=3e-3 --set question_share=0.25
+    python measure/accuracy.py --recipe course --seeds 0 1 2                      # trained on data/, evaluated on dev
+    python measure/accuracy.py --recipe quick --data data/quick --holdout 30      # to choose settings without using dev
+    python measure/accuracy.py --set pretrain.learning_rate=3e-3 --set question_share=0.25
 
-For every variant and seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at a
-time, each in a process of its own (several share one GPU well; `--device cuda:0 cuda:1` uses two). Prints a line a run
-and a summary a variant, and writes the runs to OUT/accuracy.jsonl.
+A run is one variant with one seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at
+a time, each in its own process. Several share one GPU well; `--device cuda:0 cuda:1` uses two. Prints one line per run
+and a summary per variant, and appends the runs to OUT/accuracy.jsonl.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from stages import evaluate, finetune, pretrain
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `field=value`, `stage.field=value` or `model.field=value` set; values are JSON."""
+    """The recipe after setting `field=value`, `stage.field=value` or `model.field=value`. Values are JSON."""
     for setting in settings:
         name, value = setting.split("=", 1)
         *stage, key = name.split(".")
@@ -45,7 +45,7 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
 
 
 def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | None) -> dict:
-    """All four stages of one variant and seed, as a dict of what came out."""
+    """All four stages of one variant and seed. Returns the accuracies, losses and times as a dict."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
     torch.set_num_threads(args.threads)
     RECIPES[args.recipe] = changed(RECIPES[args.recipe], args.set)
@@ -58,7 +58,7 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
         end = len(rows) - args.fold * args.holdout
         begin = end - args.holdout
         if begin < 0:
-            sys.exit(f"accuracy.py: {len(rows)} train rows have no fold {args.fold} of {args.holdout}")
+            sys.exit(f"accuracy.py: {len(rows)} train rows are too few for fold {args.fold} of {args.holdout} rows")
         train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
         test.write_text("".join(rows[begin:end]), encoding="utf-8")
     common = {"seed": seed, "recipe": args.recipe, "device": device}
@@ -93,18 +93,18 @@ def show(result: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=dataset.DATA_FOLDER, help="folder of the four files")
-    parser.add_argument("--out", type=Path, default=Path("accuracy"), help="folder for what the runs write")
+    parser.add_argument("--out", type=Path, default=Path("accuracy"), help="folder for the files that the runs write")
     parser.add_argument("--variants", nargs="+", default=["vanilla"], choices=list(VARIANTS))
-    parser.add_argument("--recipe", default="course", choices=list(RECIPES))
+    parser.add_argument("--recipe", default="course", choices=list(RECIPES), help="default: course")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--holdout", type=int, default=0, help="evaluate on this many train rows, left out of training")
-    parser.add_argument("--fold", type=int, default=0, help="which of them: 0 for the last, 1 for those before ...")
-    parser.add_argument("--text-only", dest="recipe_mixes", action="store_false", help="mix no questions in")
-    parser.add_argument("--skip-scratch", action="store_true", help="leave out finetuning without pretraining")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--fold", type=int, default=0, help="which rows to hold out: 0 the last, 1 those before, ...")
+    parser.add_argument("--text-only", dest="recipe_mixes", action="store_false", help="pretrain without questions")
+    parser.add_argument("--skip-scratch", action="store_true", help="skip finetuning without pretraining")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
-    parser.add_argument("--device", nargs="+", default=[None], help="one for all, or several that take turns")
+    parser.add_argument("--device", nargs="+", default=[None], help="one device, or several that the runs take in turn")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     results = []

@@ -1,30 +1,32 @@
-"""A plain training loop and ours, side by side on this machine: time, memory, start-up, evaluation.
+"""A course's training loop, ours without optimisations (--plain), and ours: time, memory, start-up, evaluation.
 
-    python tests/bench.py                      # on a GPU, or on the CPU where there is none (about 2 minutes)
-    python tests/bench.py --device cpu --repeats 3       # the best of three, on a machine with other work
-    python tests/bench.py --data DIR           # with the course's files
-    python tests/bench.py --gpus 1 2           # a large model on one GPU and on two
-    python tests/bench.py --deterministic      # each of our rows again with what --deterministic costs
+    python measure/bench.py                      # on a GPU, or on the CPU where there is none (about 3 minutes)
+    python measure/bench.py --device cpu --repeats 3       # the best of three, on a machine with other work
+    python measure/bench.py --data DIR           # with the course's files
+    python measure/bench.py --gpus 1 2           # a large model on one GPU and on two
+    python measure/bench.py --deterministic      # each of our rows again with what --deterministic costs
 
-The plain loop is plain_loop.py. Ours is what `src/run.py pretrain vanilla` runs: recipe `course`, the same datasets,
-model and Trainer. Each row of the table is measured in a process of its own. Its columns:
+The rows "plain" are the loop of plain_loop.py. The rows "plain (--plain)" are the core alone: the Trainer's own step,
+and generation without a KV cache. The rows "ours" are what `src/run.py pretrain vanilla` runs. All use the recipe
+`course`. Each row of the table is measured in a process of its own. Its columns:
 
     ms/step, steps/s    median over the intervals between two lines of the log: epochs on a GPU, steps on a CPU
-    positions/s         of the batches, padding included
-    targets/s           those of them with a target
-    of peak (MFU)       operations that the batch needs without its padding, over what a large matrix product in the
-                        same precision reaches on this machine, measured in the same process
-    memory              of the training step: on a GPU the most that was allocated at once, parameters included; on a
-                        CPU the growth of the process's peak beyond what it held before the first step
+    positions/s         positions of the batches, padding included
+    targets/s           positions with a target
+    of peak (MFU)       operations that the batch needs without its padding, divided by what a large matrix product in
+                        the same precision reaches on this machine, measured in the same process
+    memory              of the training step. On a GPU: the most that was allocated at once, parameters included. On a
+                        CPU: how far the peak of the process grows beyond what it held before the first step
     start-up            from starting Python to the end of the first step, compilation and recording included
     14,950 steps        start-up and the course's pretraining at this rate
     questions           seconds to answer the dev questions with new parameters, which never end an answer early: up to
-                        32 characters each; in brackets, with answers as long as the longest place. The plain way
-                        takes 32 characters in any case, and is measured on a few questions and scaled.
+                        32 characters each. In brackets: with answers as long as the longest place. The loop of
+                        plain_loop.py always takes 32 characters. It, and --plain on a CPU, are measured on a few
+                        questions and scaled.
 
-With --gpus the table is of a model of 12 layers, 768 wide, with a block of 1,024, and documents as long as span
-corruption takes them, so that 897 have a target: bf16, and the same batch of 64 however many GPUs share it. Its ratios
-are to the first row.
+With --gpus the table is about a model of 12 layers, 768 wide, with a block of 1,024. Documents are as long as span
+corruption takes them, so that 897 positions have a target. Training is in bf16, and any number of GPUs shares the same
+batch of 64. Ratios are to the first row.
 """
 
 import argparse
@@ -48,18 +50,21 @@ import plain_loop  # noqa: E402
 from corpus_size import peak_memory  # noqa: E402
 
 import dataset as data  # noqa: E402
-import packing  # noqa: E402
 import stages  # noqa: E402
-import startup  # noqa: E402
+from fast.rows import CachedReader, row_lengths  # noqa: E402
+from fast.steps import fastest  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 from recipes import RECIPES  # noqa: E402
+from safe.running import Running  # noqa: E402
 from trainer import Trainer, TrainerConfig  # noqa: E402
 
 ROWS = {
-    "cpu": ("plain float32", "ours float32"),
+    "cpu": ("plain float32", "plain (--plain) float32", "ours float32"),
     "cuda": (
         "plain float32",
         "plain tf32",
+        "plain (--plain) float32",
+        "plain (--plain) tf32",
         "ours tf32",
         "ours tf32 compiled",
         "ours bf16",
@@ -75,7 +80,7 @@ LARGE_BATCH, LARGE_STEPS = 64, 48
 
 
 class EnoughError(Exception):
-    """Raised from the log to end a run whose end nobody waits for."""
+    """Raised from the log to end a run after enough steps."""
 
 
 # ------------------------------------------------------------------------------------------------ measuring a row
@@ -83,9 +88,10 @@ class EnoughError(Exception):
 
 def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> dict[str, float]:
     """The numbers of one row, in this process. `began` is when it was started, in seconds since the epoch."""
-    who, precision, *how = row.split()
-    text = data.read_corpus(folder / "wiki.txt", in_memory=2**62)
-    with startup.placed(device, precision, deterministic="deterministic" in how) as where:
+    who, (precision, *how) = ("--plain", row.split()[2:]) if "(--plain)" in row else (row.split()[0], row.split()[1:])
+    text = data.read_corpus(folder / "wiki.txt")
+    running = Running(device=device, dtype=precision, deterministic="deterministic" in how)
+    with stages.placed(running, COURSE) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
         config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
@@ -100,12 +106,11 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
             warmup_tokens=COURSE.pretrain.warmup_tokens,
             final_tokens=COURSE.pretrain.schedule_epochs * len(corpus) * corpus.block_size,
             log_every=every,
-            bf16=precision == "bf16",
-            compile="on" if "compiled" in how else "off",
         )
         model = (plain_loop.PlainGPT if who == "plain" else GPT)(config).to(where)
+        faster = dict(bf16=precision == "bf16", compile="on" if "compiled" in how else "off") if who == "ours" else None
         before = peak_memory()
-        times = train_a_while(model, text, corpus.to(where), training, n_steps)
+        times = train_a_while(model, text, corpus.to(where), training, n_steps, faster)
         seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / every
         memory = torch.cuda.max_memory_allocated() / 1e6 if where.type == "cuda" else peak_memory() - before
 
@@ -124,9 +129,17 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
 
 
 def train_a_while(
-    model: torch.nn.Module, text: str, corpus: data.CharCorruptionDataset, training: TrainerConfig, n_steps: int
+    model: torch.nn.Module,
+    text: str,
+    corpus: data.CharCorruptionDataset,
+    training: TrainerConfig,
+    n_steps: int,
+    faster: dict | None,
 ) -> list[float]:
-    """Train for at least `n_steps`; returns the times at which the lines of the log came, at least three."""
+    """Train for at least `n_steps`. Returns the times at which the lines of the log came, at least three.
+
+    faster: arguments for `fastest`; with None our model takes the plain step
+    """
     times: list[float] = []
 
     def on_log(line: dict[str, float]) -> None:
@@ -136,14 +149,16 @@ def train_a_while(
 
     try:
         if isinstance(model, GPT):
-            Trainer(model, corpus, None, training, on_log).train()
+            ways = {} if faster is None else fastest(model, corpus, training, **faster)[0]
+            Trainer(model, corpus, None, training, **ways, on_log=on_log).train()
         else:
             plain_corpus = plain_loop.PlainCorruptionDataset(text, corpus.block_size)
-            # As many workers as the course has; on a CPU they would take the model's cores.
+            # As many workers as the course has. On a CPU they would take the model's cores.
             n_workers = 4 if corpus.device.type == "cuda" else 0
             plain_loop.train(model, plain_corpus, training, n_workers, on_log)
     except EnoughError:
-        return times
+        pass
+    return times
 
 
 def measure_answers(who: str, config: GPTConfig, corpus, where: torch.device, path: Path) -> dict[str, float]:
@@ -151,11 +166,10 @@ def measure_answers(who: str, config: GPTConfig, corpus, where: torch.device, pa
     pairs = data.read_places(path)
     questions = [question for question, _ in pairs]
     longest = max(len(place) for _, place in pairs) + 1  # and the MASK that ends it
-    model = GPT(config).to(where)
+    few = questions[:: max(1, len(questions) // PLAIN_QUESTIONS[where.type])]
     if who == "plain":
         plain = plain_loop.PlainGPT(config).to(where)
         plain_corpus = plain_loop.PlainCorruptionDataset("\n".join(corpus.data) + "\n", corpus.block_size)
-        few = questions[:: max(1, len(questions) // PLAIN_QUESTIONS[where.type])]
 
         def ask():
             for question in few:
@@ -163,15 +177,23 @@ def measure_answers(who: str, config: GPTConfig, corpus, where: torch.device, pa
 
         seconds = seconds_of(ask) * len(questions) / len(few)
         return {"answers": seconds, "answers_ended": seconds}
-    ids, lengths = data.encode_questions(questions, corpus.stoi, corpus.block_size, path)
+    model = GPT(config).to(where)
+    asked = few if who == "--plain" and where.type == "cpu" else questions
+    ids, lengths = data.encode_questions(asked, corpus.vocabulary, corpus.block_size, path)
+
+    def ask_ended():
+        reader = None if who == "--plain" else CachedReader(model)
+        model.generate(ids.to(where), lengths, longest, reader=reader).tolist()
+
+    scale = len(questions) / len(asked)
     return {
-        "answers": seconds_of(lambda: stages.answer(model, corpus, ids, lengths)),
-        "answers_ended": seconds_of(lambda: model.generate(ids.to(where), lengths, longest).tolist()),
+        "answers": seconds_of(lambda: stages.answer(model, corpus.vocabulary, ids, lengths, who == "--plain")) * scale,
+        "answers_ended": seconds_of(ask_ended) * scale,
     }
 
 
 def seconds_of(function, repeats: int = 3) -> float:
-    """The fastest of some calls after a first one: other programs can only make it slower."""
+    """The time of the fastest of some calls after a first one. Other programs can only make a call slower."""
     function()
     seconds = []
     for _ in range(repeats):
@@ -182,12 +204,12 @@ def seconds_of(function, repeats: int = 3) -> float:
 
 
 def needed_operations(config: GPTConfig, y: torch.Tensor) -> float:
-    """Floating-point operations of forward and backward over targets y (B, T), padding and the future left out.
+    """Floating-point operations of forward and backward over targets y (B, T), without padding and masked-out pairs.
 
-    Two for each weight of a matrix product at each position and four for each channel at each pair of positions,
-    and twice as many again for the gradients.
+    Forward: two for each weight of a matrix product at each position, and four for each channel at each pair of
+    positions. Backward: twice as many.
     """
-    lengths = packing.lengths(y, config.ignore_index).double()  # (B,)
+    lengths = row_lengths(y, config.ignore_index).double()  # (B,)
     C, L = config.n_embd, config.n_layer
     weights = L * 12 * C * C + C * config.vocab_size
     pairs = (lengths * (lengths + 1) / 2).sum().item()
@@ -195,7 +217,7 @@ def needed_operations(config: GPTConfig, y: torch.Tensor) -> float:
 
 
 def matmul_peak(where: torch.device, precision: str) -> float:
-    """Floating-point operations a second of a large matrix product in a precision."""
+    """Floating-point operations per second of a large matrix product in a precision."""
     n = 8192 if where.type == "cuda" else 2048
     a = torch.randn(n, n, device=where, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
 
@@ -212,29 +234,25 @@ def matmul_peak(where: torch.device, precision: str) -> float:
 
 
 def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | None:
-    """The numbers of the large model in this process, which torchrun may have started; None in all but the first."""
-    lines = data.read_corpus(folder / "wiki.txt", in_memory=2**62).splitlines()
+    """The numbers of the large model in this process, which torchrun may have started. None in all but the first."""
+    lines = data.read_corpus(folder / "wiki.txt").split("\n")[:-1]
     n = math.ceil(LARGE["block_size"] / min(map(len, lines)))  # so many lines fill a block
     n_documents = LARGE_BATCH * LARGE_STEPS
     documents = [" ".join(lines[(i + j) % len(lines)] for j in range(n)) for i in range(n_documents)]
     longest = int(LARGE["block_size"] * data.MAX_TRUNCATED_SHARE)
-    processes = startup.processes_of_torchrun(shard="sharded" in how)
-    with startup.placed(device, "bf16", processes) as where:
+    running = Running(device=device, dtype="bf16", shard="sharded" in how)
+    processes = stages.processes_of(running)
+    with stages.placed(running, COURSE, processes) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
         config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)
         model = GPT(config)
         model = model.to(where) if processes is None else processes.place(model, where)
-        training = TrainerConfig(
-            max_epochs=1,
-            batch_size=LARGE_BATCH,
-            log_every=LARGE_STEPS // 8,
-            bf16=where.type == "cuda",
-            compile="on" if "compiled" in how else "off",
-        )
+        training = TrainerConfig(max_epochs=1, batch_size=LARGE_BATCH, log_every=LARGE_STEPS // 8)
+        faster = dict(bf16=where.type == "cuda", compile="on" if "compiled" in how else "off", processes=processes)
+        ways, _ = fastest(model, corpus.to(where), training, **faster)
         times: list[float] = []
-        on_log = lambda line: times.append(time.time())  # noqa: E731
-        Trainer(model, corpus.to(where), None, training, on_log, processes=processes).train()
+        Trainer(model, corpus, None, training, **ways, on_log=lambda line: times.append(time.time())).train()
         seconds = statistics.median(b - a for a, b in itertools.pairwise(times)) / training.log_every
         _, y = corpus.batch(torch.arange(LARGE_BATCH, device=where))
         count = 1 if processes is None else processes.count
@@ -267,7 +285,7 @@ def print_large(counts: list[int], device: str, folder: Path) -> None:
 
 
 def print_machine(device: str) -> None:
-    """Where and when a table was made, and of what."""
+    """Where, when and from which commit a table was made."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads of a CPU"
     print(f"{name}, torch {torch.__version__}, Python {platform.python_version()}, ", end="")
@@ -275,7 +293,7 @@ def print_machine(device: str) -> None:
 
 
 def in_own_process(arguments: list[str], device: str, folder: Path) -> dict[str, float]:
-    """What this program prints as its last line when it is started with some arguments more."""
+    """The last line that this program prints in a process of its own, with more arguments."""
     command = [sys.executable, *arguments, "--device", device, "--data", str(folder), "--began", str(time.time())]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -312,10 +330,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--data", type=Path, default=data.DATA_FOLDER, help="folder of wiki.txt and birth_dev.tsv")
-    parser.add_argument("--steps", type=int, help="of training, a row")
-    parser.add_argument("--repeats", type=int, default=1, help="measure all rows so often and keep the best of each")
-    parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on so many GPUs instead")
-    parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels, too")
+    parser.add_argument("--steps", type=int, help="training steps per row")
+    parser.add_argument("--repeats", type=int, default=1, help="measure all rows this often and keep the best of each")
+    parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on this many GPUs instead")
+    parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels too")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)

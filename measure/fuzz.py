@@ -1,14 +1,14 @@
-"""Fuzz what reads files and words from strangers, guided by which lines of the project an input reaches.
+"""Fuzz everything that reads files and words from strangers, guided by which lines of the project an input reaches.
 
-    pip install atheris==3.0.0                # Linux, Python 3.11 to 3.13: not among the requirements
-    python tests/fuzz.py 100000               # so many inputs in all, shared among the targets
-    python tests/fuzz.py 5000 --targets record --seed 2
+    pip install atheris==3.0.0                # Linux, Python 3.11 to 3.13; not among the requirements
+    python measure/fuzz.py 100000             # this many inputs in all, shared among the targets
+    python measure/fuzz.py 5000 --targets record --seed 2
 
-Each target runs in a process of its own, whose memory is limited. An input is accepted or refused: in the library with
-a ValueError or OSError of one line, on the command line with exit status 2 and one line. Anything else is a failure,
-ends its target, and leaves the input in a file named in the output.
+Each target runs in a process of its own with limited memory. Every input must be accepted or refused: by the library
+with a ValueError or OSError of one line, by the command line with exit status 2 and one line. Anything else is a
+failure: it ends the target, and the input is kept in a file that the output names.
 
-Bytes changed at random never get past a checksum, so inputs are changed where it hurts: the entries of an archive,
+Random changes of bytes never get past a checksum. So inputs are changed at a deeper level: the entries of an archive,
 the opcodes of its pickle, the values of a JSON file, the words of a command.
 """
 
@@ -31,7 +31,7 @@ import torch
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
-MEMORY = 4 * 2**30  # bytes of addresses beyond what the process has before the first input
+MEMORY = 4 * 2**30  # bytes of addresses that a target may use beyond what it has before the first input
 TEXT = "".join(f"Person {i}. Born in {'Oslo Kyoto Turku'.split()[i % 3]}, Where was it?\n" for i in range(3))
 QUESTIONS = "Where was Person 1?\tKyoto\nWhere was Person 2?\tTurku\n"
 SIZES = dict(n_layer=1, n_head=1, n_embd=4, block_size=64)
@@ -50,7 +50,7 @@ PICKLED = [  # opcodes with their arguments: numbers and text; containers, calls
     *[bytes([code]) for code in b"N\x88}])(t\x85\x86\x87RQbsuae02"],
     *[b"c" + name.replace(" ", "\n").encode() + b"\n" for name in NAMED.split(";")],
 ]
-PLAIN = 1 / 4  # of the changes are made to the bytes of a file, whatever they mean
+PLAIN = 1 / 4  # share of the changes that are made to the bytes of a file, whatever they mean
 
 
 def change_bytes(data: bytes, max_size: int, seed: int) -> bytes:
@@ -58,7 +58,7 @@ def change_bytes(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def change_archive(data: bytes, max_size: int, seed: int) -> bytes:
-    """A file of torch.save with one of its entries changed, and valid checksums."""
+    """A file of torch.save with one entry changed and with valid checksums."""
     chance = random.Random(seed)
     if chance.random() < PLAIN:
         return atheris.Mutate(data, max_size)
@@ -92,10 +92,10 @@ def change_archive(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def change_pickle(content: bytes, chance: random.Random) -> bytes:
-    """A pickle with one opcode removed, doubled, exchanged or another in its place."""
+    """A pickle in which one or two opcodes are removed, doubled or replaced."""
     try:
         starts = [place for _, _, place in pickletools.genops(content)]
-    except Exception:  # no pickle any more
+    except Exception:  # not a pickle any more
         return atheris.Mutate(content, len(content) + 64)
     parts = [content[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
     for _ in range(chance.randint(1, 2)):
@@ -136,11 +136,11 @@ def change_json(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------------------ the targets
-# Each is called in an empty folder, makes what its inputs need, and returns (seeds, change, try_input).
+# Each is called in an empty folder, makes the files that its inputs need, and returns (seeds, change, try_input).
 
 
 def refused(read, *arguments, starts: str = ""):
-    """What `read` returns, or None if it refuses its arguments as it should."""
+    """The result of `read`, or None if it refuses its arguments in the right way."""
     try:
         with redirect_stderr(io.StringIO()):
             return read(*arguments)
@@ -164,7 +164,7 @@ def command(*words: str) -> None:
 
 
 def corpus():
-    """Both readers of a corpus refuse the same texts, and give the same documents of the others."""
+    """Both readers of a corpus refuse the same texts and find the same documents in all others."""
 
     def try_input(content: bytes) -> None:
         Path("wiki.txt").write_bytes(content)
@@ -191,13 +191,14 @@ def questions():
             rows = refused(lambda: NameDataset(text, read_text("q.tsv"), source="q.tsv"), starts="q.tsv")
             if rows is not None:
                 rows.batch(torch.arange(len(rows)))
-            refused(encode_questions, [question for question, _ in pairs], text.stoi, 64, "q.tsv", starts="q.tsv")
+            asked = [question for question, _ in pairs]
+            refused(encode_questions, asked, text.vocabulary, 64, "q.tsv", starts="q.tsv")
 
     return [QUESTIONS.encode(), b"Where was it?\n", b"a\tb\tc\n\t\n"], change_bytes, try_input
 
 
 def tokens():
-    """The record of a corpus kept on disk."""
+    """The record beside the token ids of a corpus that are kept on disk."""
     Path("wiki.txt").write_text(TEXT)
     refused(open_documents, "wiki.txt")
     kept = Path(".wiki.txt.tokens")
@@ -224,19 +225,16 @@ def parameters():
     trained()
     content, record = Path("p").read_bytes(), json.loads(Path("p.json").read_bytes())
     Path("p.json").unlink()
-    model = GPT(GPTConfig(**record["config"]))
-
     def try_input(content: bytes) -> None:
         Path("p").write_bytes(content)
         if (found := refused(read_parameters, "p", starts="p: ")) is not None:
-            refused(check_sizes, model.config, found[0])
-            refused(model.load_parameters, found[0])
+            refused(model_of, "p", found[0], record["config"], starts="p: ")
 
     return [content], change_archive, try_input
 
 
 def resume():
-    """The checkpoint of a run that is continued to its end."""
+    """The checkpoint of a run, which is then continued to its end."""
     seeds, save = [], unfinished.UnfinishedRun._save
 
     def kept(self, trainer) -> None:
@@ -277,7 +275,7 @@ WORDS = FILES + (
 
 
 def words():
-    """Commands on files that are there: an input is a list of words by their numbers."""
+    """Commands on files that exist. An input is a list of numbers, each of which stands for a word."""
     trained()
     Path("nothing").touch()
     whole = {file.name: file.read_bytes() for file in Path().iterdir()}
@@ -285,7 +283,7 @@ def words():
     flags = sorted({flag for parser in commands.values() for flag in parser._option_string_actions})
     known = [*commands, *VARIANTS, *recipes.RECIPES, *flags, *WORDS]
     assert len(known) < 240
-    stages.Trainer.train = lambda self: dict(epoch=1, step=1, tokens=1, loss=1.0, seconds=1.0)
+    trainer.Trainer.train = lambda self: dict(epoch=1, step=1, tokens=1, loss=1.0, seconds=1.0)
     report_sections.write = lambda *arguments: None  # pictures take seconds
 
     def try_input(content: bytes) -> None:
@@ -294,12 +292,12 @@ def words():
             number, rest = rest[0], rest[1:]
             if number < 240:
                 said.append(known[number % len(known)])
-            else:  # up to 15 characters of anything but another folder
+            else:  # up to 15 characters of any kind, except for a path into another folder
                 text, rest = rest[: number - 240], rest[number - 240 :]
                 said.append(text.decode(errors="replace").replace("/", "_").replace("..", "_"))
         for i in range(1, len(said)):
             if said[i - 1] == "--n_layer" and said[i].startswith("999"):
-                said[i] = "3"  # so many layers would take hours, as they should
+                said[i] = "3"  # that many layers would take hours, and rightly so
         command(*said)
         for file in Path().iterdir():
             if file.is_dir():
@@ -314,11 +312,12 @@ def words():
         "pretrain vanilla wiki.txt --writing_params_path o --device cpu",
         "pretrain bigbird wiki.txt --writing_params_path o --recipe quick --finetune_corpus_path q.tsv --n_layer 2",
         "finetune vanilla wiki.txt --reading_params_path p --writing_params_path o --finetune_corpus_path q.tsv",
-        "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --n_embd 8",
+        "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --n_embd 8 --plain",
         "ask vanilla wiki.txt --reading_params_path p --show attention --device cpu",
         "report wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path page.html",
         "show p",
         "pretrain perceiver wiki.txt --writing_params_path o --n_layer 3 --bottleneck_dim 8 --latent_reach past",
+        "pretrain rope wiki.txt --writing_params_path o --plain --third_mask --eval_corpus_path q.tsv --n_layer 1",
     ]
     return [bytes(known.index(word) for word in line.split()) for line in lines], change_words, try_input
 
@@ -332,7 +331,7 @@ def change_words(data: bytes, max_size: int, seed: int) -> bytes:
     return bytes(numbers)
 
 
-TARGETS = {  # and their shares of the inputs, fewer where one takes longer
+TARGETS = {  # with their shares of the inputs, which are smaller where an input takes longer
     "corpus": (corpus, 25),
     "questions": (questions, 25),
     "tokens": (tokens, 10),
@@ -347,13 +346,13 @@ TARGETS = {  # and their shares of the inputs, fewer where one takes longer
 
 
 def fuzz(target: str, inputs: int, seed: int) -> None:
-    """Try so many inputs in this process, in the folder where it stands. Does not return."""
+    """Try `inputs` inputs in this process, in the current folder. Does not return."""
     torch.set_num_threads(1)
     for recipe in recipes.RECIPES.values():
         recipe.model.update(SIZES)
     stages.ANSWER_LENGTH = 2
     seeds, change, try_input = TARGETS[target][0]()
-    with suppress(ImportError):  # where there is no such limit
+    with suppress(ImportError):  # Windows has no such limit
         import resource
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -369,7 +368,7 @@ def fuzz(target: str, inputs: int, seed: int) -> None:
 
 
 def report_on(target: str, inputs: int, seed: int) -> bool:
-    """Fuzz a target in a process of its own; prints a line about it, and what it said if it failed."""
+    """Fuzz a target in a process of its own. Prints a line about it, and its output if it failed."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [sys.executable, __file__, str(inputs), "--target", target, "--seed", str(seed)]
         done = subprocess.run(arguments, cwd=folder, capture_output=True)
@@ -389,7 +388,7 @@ def report_on(target: str, inputs: int, seed: int) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", type=int, help="in all")
+    parser.add_argument("inputs", type=int, help="number of inputs, of all targets together")
     parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=list(TARGETS), help=argparse.SUPPRESS)
@@ -401,23 +400,17 @@ if __name__ == "__main__":
         shares = {target: -(-arguments.inputs * TARGETS[target][1] // total) for target in arguments.targets}
         failed = [target for target, share in shares.items() if not report_on(target, share, arguments.seed)]
         sys.exit(len(failed))
-    with atheris.instrument_imports(include=[file.stem for file in SRC.glob("*.py")]):
+    modules = [".".join(file.relative_to(SRC).with_suffix("").parts) for file in SRC.rglob("*.py")]
+    with atheris.instrument_imports(include=modules):
         import recipes
-        import report_sections
         import run
         import stages
-        import unfinished
+        import trainer
         from attention import VARIANTS
-        from checkpoint import read_parameters
-        from corpus_file import open_documents
-        from dataset import (
-            CharCorruptionDataset,
-            NameDataset,
-            encode_questions,
-            read_corpus,
-            read_places,
-            read_text,
-        )
-        from model import GPT, GPTConfig, check_sizes
-        from report import read_run
+        from dataset import CharCorruptionDataset, NameDataset, encode_questions, read_corpus, read_places, read_text
+        from fast.corpus_file import open_documents
+        from safe import unfinished
+        from safe.files import model_of, read_parameters
+        from trust import report_sections
+        from trust.report import read_run
     fuzz(arguments.target, arguments.inputs, arguments.seed)

@@ -1,9 +1,9 @@
-"""The yardstick: span corruption, model, training loop and decoding written as a course writes them, for reading.
+"""The yardstick: span corruption, model, training loop and decoding, written for reading as a course writes them.
 
-Nothing here is used outside the benchmark. Each part does what its counterpart in src/ does, the plain way: characters
-are masked one example at a time in `__getitem__`, a DataLoader is made for every epoch, attention is written out over
-the padded batch, the loss is read back at every step, and each question is answered alone, by a whole forward pass for
-every character. Parameter names are the course's, so parameters of one load into the other.
+Only the benchmark uses this. Each part does the work of its counterpart in src/ in the most direct way. Characters are
+masked one example at a time in `__getitem__`. A DataLoader is made for every epoch. Attention is written out over the
+padded batch. The loss is read back at every step. Each question is answered alone, with a whole forward pass for every
+character. Parameters have the course's names, so they load into the model of src/ and back.
 """
 
 import math
@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from vocabulary import MASK_CHAR, PAD, PAD_CHAR, make_vocabulary
+from vocabulary import MASK_CHAR, PAD, PAD_CHAR
 
 
 class PlainCorruptionDataset(Dataset):
     """Documents, one a line, as `prefix MASK suffix MASK span` and padding: x and y of block_size entries."""
 
     def __init__(self, text: str, block_size: int):
-        self.itos = dict(enumerate(make_vocabulary(text)))
+        self.itos = dict(enumerate([PAD_CHAR, MASK_CHAR, *sorted(set(text))]))
         self.stoi = {char: i for i, char in self.itos.items()}
         self.block_size = block_size
         self.data = text.split("\n")[:-1]
@@ -116,7 +116,7 @@ def train(
     num_workers: int,
     on_log: Callable[[dict[str, float]], None],
 ) -> None:
-    """All epochs of a `trainer.TrainerConfig`, with a line of the log as its Trainer makes them."""
+    """Train for all epochs of a `trainer.TrainerConfig`, and log when its Trainer logs."""
     device = next(model.parameters()).device
     biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
     others = [p for name, p in model.named_parameters() if not name.endswith("bias")]
@@ -157,7 +157,7 @@ def train(
 
 @torch.no_grad()
 def answer(model: PlainGPT, dataset: PlainCorruptionDataset, question: str, n_new: int) -> str:
-    """The likeliest `n_new` characters after `question MASK`, one forward pass over everything for each."""
+    """The likeliest `n_new` characters after `question MASK`, with a forward pass over the whole text for each."""
     model.eval()
     device = next(model.parameters()).device
     x = torch.tensor([[dataset.stoi[char] for char in question + MASK_CHAR]], device=device)

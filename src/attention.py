@@ -52,21 +52,12 @@ class Rows:
     numbers: rows without their padding, and new tokens after cached ones.
     """
 
+    shape: tuple[int, int] | None = None  # (B, T) of the batch; None: that of x
+    at: Tensor | None = None  # the position of each token, (T,) or (B, T); None: 0, 1, 2, ...
+
     def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> list[Tensor]:
         """(B, T, C) -> (B, nh, T, hs) for each projection."""
         return [projection(x).unflatten(-1, (n_head, -1)).transpose(1, 2) for projection in projections]
-
-    def count(self, x: Tensor) -> int:
-        """The number of rows of x (B, T, ...)."""
-        return x.size(0)
-
-    def span(self, x: Tensor) -> int:
-        """The length of the longest row of x (B, T, ...): all positions are below it."""
-        return x.size(1)
-
-    def positions(self, x: Tensor) -> Tensor:
-        """The position of each token of x (B, T, ...): (T,), or (B, T) where rows differ."""
-        return torch.arange(x.size(1), device=x.device)
 
     def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What queries read from keys and values, all (B, nh, T, hs) -> (B, T, C).
@@ -87,19 +78,6 @@ class Rows:
 
 
 WHOLE_ROWS = Rows()
-
-
-def written_out_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """softmax(q k' / sqrt(hs)) v, one step a line: output (B, nh, T, hs) and weights (B, nh, T, S).
-
-    mask (..., T, S) is True where a query may look. Without one, S is T and a token sees itself and its past.
-    Source: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762), equation 1.
-    """
-    if mask is None:
-        mask = torch.ones(q.size(-2), k.size(-2), dtype=torch.bool, device=q.device).tril()
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, nh, T, S)
-    weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
-    return weights @ v, weights
 
 
 @register("vanilla")
@@ -212,10 +190,11 @@ class RotaryAttention(CausalSelfAttention):
         self.register_buffer("rope_cache", rope_cache, persistent=False)
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
-        rope_cache, T = self.rope_cache, rows.span(x)
-        if T > len(rope_cache):  # longer than in training
-            rope_cache = precompute_rotary_emb(2 * rope_cache.size(1), T).to(x.device)
-        rope_cache = rope_cache[rows.positions(x)]  # (T, hs/2, 2) or (B, T, hs/2, 2)
+        rope_cache = self.rope_cache  # (block_size, hs/2, 2)
+        if rows.at is not None:
+            rope_cache = rope_cache[rows.at]  # (T, hs/2, 2) or (B, T, hs/2, 2)
+        elif x.size(1) > len(rope_cache):  # longer than in training
+            rope_cache = precompute_rotary_emb(2 * rope_cache.size(1), x.size(1)).to(x.device)
         q, k, v = rows.heads(x, self.n_head, self.query, self.key, self.value)  # (B, nh, T, hs) each
         q, k = apply_rotary_emb(q, rope_cache), apply_rotary_emb(k, rope_cache)
         y = rows.attend(self, q, k, v)  # (B, T, C)

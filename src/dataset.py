@@ -193,8 +193,7 @@ class CharCorruptionDataset(RowDataset):
     recall_share: share of the examples that give the name and ask for a fact instead (see `recall`)
     source:       names the text in errors
 
-    Raises ValueError if the text has no document or contains a reserved character, or if block_size is too small for
-    the longest prefix and its masks.
+    Raises ValueError if the text has no document or contains a reserved character, or if block_size is too small.
     """
 
     def __init__(
@@ -223,7 +222,7 @@ class CharCorruptionDataset(RowDataset):
             for row, document in enumerate(self.data, 1):
                 refuse_reserved(document, f"{source}, document {row}")
             vocabulary = Vocabulary.of(text)
-            tokens, starts = vocabulary.encode_rows(self.data, f"{source}, document")
+            tokens, starts = vocabulary.encode_rows(self.data)
         else:
             self.data, vocabulary, tokens, starts = text, text.vocabulary, text.tokens, text.starts
         super().__init__(tokens, starts, vocabulary, block_size)
@@ -279,22 +278,20 @@ class NameDataset(RowDataset):
     Raises ValueError naming the question: no place, a character outside the vocabulary, longer than the block.
     """
 
-    def __init__(
-        self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"
-    ):
-        where, block_size = f"{source}, question", pretraining_dataset.block_size
+    def __init__(self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"):
+        vocabulary, block_size = pretraining_dataset.vocabulary, pretraining_dataset.block_size
         self.data: list[str] = []
         question_length: list[int] = []
         for row, (question, place) in enumerate(parse_places(text, source), 1):
+            where = f"{source}, question {row}"
             if place is None:
-                raise ValueError(f"{where} {row}: no tab and no place: training needs the answers")
+                raise ValueError(f"{where}: no tab and no place: training needs the answers")
             if (size := len(question) + len(place) + 2) > block_size + 1:
-                raise ValueError(f"{where} {row}: {size} characters with masks, the block holds {block_size + 1}")
-            refuse_reserved(question + place, f"{where} {row}")
+                raise ValueError(f"{where}: {size} characters with masks, the block holds {block_size + 1}")
+            vocabulary.encode(question + place, where)  # refuses characters without a token
             self.data.append(f"{question}{MASK_CHAR}{place}{MASK_CHAR}")
             question_length.append(len(question))
-        vocabulary = pretraining_dataset.vocabulary
-        super().__init__(*vocabulary.encode_rows(self.data, where), vocabulary, block_size)
+        super().__init__(*vocabulary.encode_rows(self.data), vocabulary, block_size)
         self.question_length = torch.tensor(question_length)  # (rows,)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -315,7 +312,8 @@ class MixedDataset(Dataset):
 
     def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
         self.documents, self.questions, self.block_size = documents, questions, documents.block_size
-        self.n_rows = len(documents) + round(len(documents) * share)
+        self.n_documents, self.n_questions = len(documents), len(questions)
+        self.n_rows = self.n_documents + round(self.n_documents * share)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -328,9 +326,9 @@ class MixedDataset(Dataset):
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x, y), each (B, block_size): a document by its index, a random question for any index beyond."""
         draws = torch.rand(len(indices), generator=generator, device=indices.device)
-        document_x, document_y = self.documents.batch(indices.clamp(max=len(self.documents) - 1), generator)
-        question_x, question_y = self.questions.batch(below(draws, len(self.questions)), generator)
-        is_document = (indices < len(self.documents))[:, None]  # (B, 1)
+        document_x, document_y = self.documents.batch(indices.clamp(max=self.n_documents - 1), generator)
+        question_x, question_y = self.questions.batch(below(draws, self.n_questions), generator)
+        is_document = (indices < self.n_documents)[:, None]  # (B, 1)
         return torch.where(is_document, document_x, question_x), torch.where(is_document, document_y, question_y)
 
 
@@ -359,10 +357,8 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
 
     The name is the document up to its first full stop. A fact is a run of capitalised words after it, with single
     spaces between them. All runs are equally likely, except the one that opens the sentence after the name, which is
-    often the name again. A run that touches the end of the text may have been cut there and does not count.
-
-    A document begins with its name and a question does not. So up to MAX_SHIFT masks precede the name, as many as there
-    is room for, each number equally likely: with learned positions, too, the name is then known wherever it stands.
+    often the name again. A run that touches the end of the text may have been cut there and does not count. Up to
+    MAX_SHIFT masks precede the name, so that the model knows it wherever it stands: a question does not begin with it.
 
     text: (B, S) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
     draws: (B, S) uniform on [0, 1)
@@ -408,18 +404,17 @@ def encode_questions(
 
     Raises ValueError naming source and question: a character outside the vocabulary, or no room left for an answer.
     """
-    where = f"{source}, question"
+    prompts = []
     for row, question in enumerate(questions, 1):
+        where = f"{source}, question {row}"
         if len(question) + 2 > block_size:
             raise ValueError(
-                f"{where} {row}: a question of {len(question)} characters leaves no room for an answer "
+                f"{where}: a question of {len(question)} characters leaves no room for an answer "
                 f"in a block of {block_size}"
             )
-        refuse_reserved(question, f"{where} {row}")
-    tokens, starts = vocabulary.encode_rows([question + MASK_CHAR for question in questions], where)
-    lengths = torch.from_numpy(np.diff(starts))  # (B,)
-    rows = torch.from_numpy(tokens.astype(np.int64)).split(lengths.tolist())
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD), lengths
+        prompts.append(torch.tensor([*vocabulary.encode(question, where), MASK]))
+    lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
+    return torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True, padding_value=PAD), lengths
 
 
 def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[int, int]:
@@ -450,19 +445,18 @@ def main(argv: list[str] | None = None) -> int:
         if not 0 <= args.seed < 2**63:
             raise ValueError(f"the seed is {args.seed}: it must be at least 0 and below 2**63")
         torch.manual_seed(args.seed)
-        text = read_corpus(find_file(args.corpus))
-        dataset: RowDataset = CharCorruptionDataset(text, block_size=128, third_mask=args.third_mask)
-        if args.dataset_type == "namedata":
-            places = find_file(args.places)
-            dataset = NameDataset(dataset, read_text(places), source=places)  # type: ignore[arg-type]
+        corpus = CharCorruptionDataset(read_corpus(find_file(args.corpus)), 128, third_mask=args.third_mask)
+        places = find_file(args.places)
+        names = args.dataset_type == "namedata"
+        dataset = NameDataset(corpus, read_text(places), source=places) if names else corpus
     except (OSError, ValueError) as error:
         print(f"dataset.py: {printable(message_of(error))}", file=sys.stderr)
         return 2
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for a console without the character
-    for i in range(min(4, len(dataset))):
-        x, y = dataset[i]
-        print(f"x: {printable(dataset.vocabulary.decode(x.tolist()))}")
-        print(f"y: {printable(dataset.vocabulary.decode(y.tolist()))}")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
+    examples = [zip("xy", dataset[i], strict=True) for i in range(min(4, len(dataset)))]
+    decode = corpus.vocabulary.decode
+    print("\n".join([f"{name}: {printable(decode(ids.tolist()))}" for example in examples for name, ids in example]))
     return 0
 
 

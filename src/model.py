@@ -18,7 +18,6 @@ import efficient_attention  # noqa: F401  (registers its variants)
 from attention import VARIANTS, WHOLE_ROWS, CausalCrossAttention, Rows, sinusoidal_positions
 
 LARGEST = 2**21  # limit for every size: more than there are characters in Unicode
-COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,6 @@ class GPTConfig:
             raise ValueError(f"ignore_index is {self.ignore_index!r}: it must be a token id, or negative for none")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
-        self._check_options()
-
-    def _check_options(self) -> None:
-        """Check the options of the variant and fill in its defaults."""
         known = VARIANTS[self.variant].options
         if not isinstance(self.options, dict):
             raise ValueError(f"options is {self.options!r}: it must be a dict")
@@ -78,24 +73,20 @@ class GPTConfig:
                 raise ValueError(f"bottleneck_dim is {M}: it must be between 1 and block_size {self.block_size}")
 
 
-def make_mlp(config: GPTConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(config.n_embd, 4 * config.n_embd),
-        nn.GELU(),
-        nn.Linear(4 * config.n_embd, config.n_embd),
-        nn.Dropout(config.resid_pdrop),
-    )
-
-
 class Block(nn.Module):
     """One pre-norm Transformer block, (B, T, C) -> (B, T, C): the stream plus attention of it, plus an MLP of it."""
 
-    def __init__(self, config: GPTConfig):
+    def __init__(self, config: GPTConfig, attention: type[nn.Module] | None = None):
         super().__init__()
         self.ln1 = nn.LayerNorm(config.n_embd)
         self.ln2 = nn.LayerNorm(config.n_embd)
-        self.attn = VARIANTS[config.variant](config)
-        self.mlp = make_mlp(config)
+        self.attn = (attention or VARIANTS[config.variant])(config)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.n_embd, 4 * config.n_embd),
+            nn.GELU(),
+            nn.Linear(4 * config.n_embd, config.n_embd),
+            nn.Dropout(config.resid_pdrop),
+        )
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         x = x + self.attn(self.ln1(x), rows)
@@ -110,43 +101,37 @@ def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
     return torch.arange(T, device=device) - last_seen[:, None]
 
 
-class DownProjectBlock(nn.Module):
+class DownProjectBlock(Block):
     """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP."""
 
     no_decay = ("C",)  # for the optimizer: an embedding
 
     def __init__(self, config: GPTConfig):
-        super().__init__()
+        super().__init__(config, CausalCrossAttention)
         self.config = config
         self.C = nn.Parameter(torch.empty(1, config.options["bottleneck_dim"], config.n_embd))
-        nn.init.xavier_uniform_(self.C)
-        self.ln1 = nn.LayerNorm(config.n_embd)
-        self.ln2 = nn.LayerNorm(config.n_embd)
         self.ln3 = nn.LayerNorm(config.n_embd)
-        self.attn = CausalCrossAttention(config)
-        self.mlp = make_mlp(config)
+        nn.init.xavier_uniform_(self.C)
 
-    def forward(self, x: Tensor, B: int, rows: Rows = WHOLE_ROWS) -> Tensor:
-        mask = after_reach(self.config, rows.span(x), x.device) <= 0  # (M, T)
+    def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
+        B, T = rows.shape or x.shape[:2]
+        mask = after_reach(self.config, T, x.device) <= 0  # (M, T)
         latents = self.C.expand(B, -1, -1)  # (B, M, C)
         latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask, rows_kv=rows)
         return latents + self.mlp(self.ln3(latents))
 
 
-class UpProjectBlock(nn.Module):
+class UpProjectBlock(Block):
     """Latents back to tokens, (B, M, C) and (B, T, C) -> (B, T, C): the tokens plus their attention to the latents."""
 
     def __init__(self, config: GPTConfig):
-        super().__init__()
+        super().__init__(config, CausalCrossAttention)
         self.config = config
-        self.ln1 = nn.LayerNorm(config.n_embd)
-        self.ln2 = nn.LayerNorm(config.n_embd)
         self.ln3 = nn.LayerNorm(config.n_embd)
-        self.attn = CausalCrossAttention(config)
-        self.mlp = make_mlp(config)
 
-    def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
-        mask = (after_reach(self.config, rows.span(x), x.device) >= 0).T  # (T, M)
+    def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:  # type: ignore[override]
+        _, T = rows.shape or x.shape[:2]
+        mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
         x = x + self.attn(self.ln1(latents), self.ln2(x), mask, rows_q=rows)
         return x + self.mlp(self.ln3(x))
 
@@ -169,36 +154,12 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.apply(self._init_weights)
-
-    @staticmethod
-    def _init_weights(module: nn.Module) -> None:
         # As in GPT-2. Small weights keep the first logits near zero, so the loss starts at ln V.
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, mean=0.0, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-    def load_parameters(self, state_dict: dict[str, Tensor]) -> None:
-        """Copy a state_dict of this code or of the course's into the model.
-
-        Raises ValueError naming the first tensor that is missing, unknown or of another shape.
-        """
-        given = {name: value for name, value in state_dict.items() if not name.endswith(COURSE_BUFFERS)}
-        wanted = self.state_dict()
-        for name in sorted(wanted.keys() | given.keys()):
-            if name not in given or name not in wanted:
-                what = "lacks the" if name in wanted else "has an unknown"
-                raise ValueError(f"{what} tensor {name}: not the parameters of a {self.config.variant} model")
-            if given[name].shape != wanted[name].shape:
-                have, want = tuple(given[name].shape), tuple(wanted[name].shape)
-                raise ValueError(f"{name} has shape {have} where the model has {want}: another corpus or other sizes?")
-        if self.device.type != "meta":  # a model without memory serves to check a file (stages.py)
-            self.load_state_dict(given)
-
-    @property
-    def device(self) -> torch.device:
-        return self.head.weight.device
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, mean=0.0, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(
         self, idx: Tensor, targets: Tensor | None = None, rows: Rows = WHOLE_ROWS
@@ -209,18 +170,19 @@ class GPT(nn.Module):
         the tokens of a batch are laid out. Raises ValueError for rows longer than block_size, unless the variant
         takes any length.
         """
-        config, T = self.config, rows.span(idx)
-        if T > config.block_size and not self.variant.any_length:
+        config, T = self.config, idx.size(1)
+        if rows.at is None and T > config.block_size and not self.variant.any_length:
             raise ValueError(f"a sequence of {T} tokens does not fit block_size {config.block_size}")
+        at = torch.arange(T, device=idx.device) if rows.at is None else rows.at  # (T,) or (B, T)
         x = self.tok_emb(idx)  # (B, T, C)
         if self.variant.position == "learned":
-            x = x + F.embedding(rows.positions(idx), self.pos_emb[0])
+            x = x + F.embedding(at, self.pos_emb[0])
         elif self.variant.position == "sinusoidal":
-            x = x + sinusoidal_positions(rows.positions(idx), config.n_embd).to(x.dtype)
+            x = x + sinusoidal_positions(at, config.n_embd).to(x.dtype)
         x = self.drop(x)
 
         if self.variant.bottleneck:
-            tokens, latents = x, self.down_block(x, rows.count(x), rows)  # (B, M, C)
+            tokens, latents = x, self.down_block(x, rows)  # (B, M, C)
             for block in self.blocks:
                 latents = block(latents)
             x = self.up_block(latents, tokens, rows)  # (B, T, C)
@@ -272,7 +234,9 @@ class GPT(nn.Module):
         with evaluation_mode(self):
             for _ in range(max_new_tokens):
                 logits = read(tokens, ends)  # (B, V)
-                token = choose(logits, temperature, top_k, generator)  # (B,)
+                token = logits.argmax(dim=-1)  # (B,)
+                if temperature > 0:
+                    token = draw(logits / temperature, top_k, generator)
                 if stop_token is not None:
                     token = token.masked_fill(ended, stop_token)
                     ended |= token == stop_token
@@ -297,14 +261,12 @@ class GPT(nn.Module):
         return logits[torch.arange(len(ends), device=tokens.device), ends - start - 1]
 
 
-def choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One token id for each row of logits (B, V) -> (B,)."""
-    if temperature == 0.0:
-        return logits.argmax(dim=-1)
+def draw(logits: Tensor, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """One token id for each row of logits (B, V) -> (B,), from softmax(logits) or its top_k likeliest tokens."""
     if top_k is not None:
         least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.AdamW):
     """Muon for the parameter groups with `muon` True, which hold matrices; AdamW for the others.
 
-        M <- 0.95 M + 0.05 G;   W <- (1 - lr * decay) W - lr * 0.2 sqrt(max(rows, cols)) orthogonalized(0.95 M + 0.05 G)
+    M <- 0.95 M + 0.05 G;   W <- (1 - lr * decay) W - lr * 0.2 sqrt(max(rows, cols)) orthogonalized(0.95 M + 0.05 G)
     """
 
     momentum = 0.95

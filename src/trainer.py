@@ -73,18 +73,13 @@ def lr_at(tokens: float, config: TrainerConfig) -> float:
     return config.learning_rate * max(config.min_lr_share, cosine)
 
 
-def split(x: Tensor, y: Tensor, size: int) -> Iterable[tuple]:
-    """The batches of `size` rows of x and y (B, T), in order; the last one may be smaller."""
-    return zip(x.split(size), y.split(size), strict=True)
-
-
 def batches(
     dataset: Any,
     config: TrainerConfig,
     device: torch.device,
     epoch: int,
     first: int = 0,
-    split: Callable[[Tensor, Tensor, int], Iterable[tuple]] = split,
+    split: Callable[[Tensor, Tensor, int], Iterable[tuple]] | None = None,
 ) -> Iterator[tuple]:
     """The batches (x, y) of an epoch on `device`, from number `first` on: every row once, the last batch smaller.
 
@@ -99,7 +94,8 @@ def batches(
         order = torch.randperm(n_rows, generator=generator) if epoch > 0 else torch.arange(n_rows)
         rows = order[first * size :].tolist()
         for x, y in DataLoader(dataset, size, sampler=rows, num_workers=config.num_workers, generator=generator):
-            yield from split(x.to(device), y.to(device), size)
+            x, y = x.to(device), y.to(device)
+            yield from [(x, y)] if split is None else split(x, y, size)
         return
     generator = torch.Generator(device).manual_seed(mixed % 2**63)
     order = torch.arange(n_rows, device=device)
@@ -111,7 +107,8 @@ def batches(
             continue
         generator.manual_seed((mixed * 1_000_003 + i + 1) % 2**63)
         x, y = dataset.batch(indices, generator)
-        for number, batch in enumerate(split(x, y, size), i * per_draw):
+        cut = zip(x.split(size), y.split(size), strict=True) if split is None else split(x, y, size)
+        for number, batch in enumerate(cut, i * per_draw):
             if number >= first:
                 yield batch
 
@@ -140,7 +137,7 @@ class Trainer:
         *,
         optimizer: torch.optim.Optimizer | None = None,
         step: Callable[..., tuple[Tensor, Tensor]] | None = None,
-        split: Callable[[Tensor, Tensor, int], Iterable[tuple]] = split,
+        split: Callable[[Tensor, Tensor, int], Iterable[tuple]] | None = None,
         on_log: Callable[[dict[str, float]], None] | None = None,
         on_pause: Callable[["Trainer"], None] | None = None,
         show_progress: bool = True,
@@ -165,7 +162,10 @@ class Trainer:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
         model, optimizer, config = self.model, self.optimizer, self.config
         self.began, earlier_tokens = time.perf_counter(), self.tokens
-        bar = self.progress_bar()
+        # A bar that redraws suits a terminal. In a file, one line every half minute is enough.
+        interval = 0.2 if sys.stderr is not None and sys.stderr.isatty() else 30
+        how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=not self.show_progress)
+        bar = tqdm(initial=self.steps_done, total=self.total_steps, unit="step", **how)
         first_epoch = max(0, self.steps_done - 1) // self.steps_per_epoch + 1
         for epoch in range(first_epoch, config.max_epochs + 1):
             model.train()
@@ -203,12 +203,6 @@ class Trainer:
 
     def seconds_so_far(self) -> float:
         return self.seconds + time.perf_counter() - self.began
-
-    def progress_bar(self) -> tqdm:
-        # A bar that redraws suits a terminal. In a file, one line every half minute is enough.
-        interval = 0.2 if sys.stderr is not None and sys.stderr.isatty() else 30
-        how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=not self.show_progress)
-        return tqdm(initial=self.steps_done, total=self.total_steps, unit="step", **how)
 
     def log(self, epoch: int, lr: float, grad_norm: Tensor, earlier_tokens: int) -> None:
         """Log the mean loss since the last line. Raises Diverged if it or the gradient is not finite."""

@@ -5,6 +5,8 @@ Knows no files, no datasets and no torch.
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,13 +16,11 @@ MASK_CHAR = "\u2047"  # double question mark: stands for a masked span, and open
 PAD, MASK = 0, 1  # their token ids
 
 
+@dataclass(frozen=True)
 class Vocabulary:
     """The characters that a model knows. The character at place i has token id i."""
 
-    def __init__(self, characters: str):
-        self.characters = characters
-        self.stoi = {char: i for i, char in enumerate(characters)}  # string to integer, as minGPT calls it
-        self.itos = dict(enumerate(characters))
+    characters: str
 
     @classmethod
     def of(cls, text: Iterable[str]) -> "Vocabulary":
@@ -30,39 +30,51 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+    @cached_property
+    def stoi(self) -> dict[str, int]:
+        """Token ids by character: "string to integer", as minGPT calls it."""
+        return {char: i for i, char in enumerate(self.characters)}
 
-    __hash__ = None  # type: ignore[assignment]
+    @cached_property
+    def itos(self) -> dict[int, str]:
+        """Characters by token id."""
+        return dict(enumerate(self.characters))
 
-    def encode_rows(self, rows: Sequence[str], where: str = "row") -> tuple[np.ndarray, np.ndarray]:
-        """The token ids of all rows, end to end, and the offset at which each row starts.
+    def encode(self, text: str, where: str = "the text") -> list[int]:
+        """The token ids of `text`. Raises ValueError, beginning with `where`, for a character that has none.
+
+        PAD and MASK are no characters of a text, so they are refused as well.
+        """
+        for char in text:
+            if char in (PAD_CHAR, MASK_CHAR):
+                raise ValueError(f"{where}: contains {show(char)}, which is reserved")
+            if char not in self.stoi:
+                raise ValueError(
+                    f"{where}: the character {show(char)} does not occur in the pretraining corpus, "
+                    "so the model has no token for it"
+                )
+        return [self.stoi[char] for char in text]
+
+    def encode_rows(self, rows: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The token ids of all rows, end to end, and the offset at which each row starts: `encode` for a corpus.
 
         tokens (characters,) in the smallest integer type, starts (rows + 1,) int64: row i is
-        tokens[starts[i]:starts[i + 1]]. Raises ValueError for a character without a token; the message begins with
-        `where` and the number of the row.
+        tokens[starts[i]:starts[i + 1]]. Every character must have a token.
         """
         starts = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=starts[1:])
-        table = np.full(sys.maxunicode + 1, -1, dtype=np.int32)  # token ids by Unicode number
+        table = np.zeros(sys.maxunicode + 1, dtype=smallest_type(len(self)))  # token ids by Unicode number
         table[code_points(self.characters)] = np.arange(len(self))
-        tokens = table[code_points("".join(rows))]
-        if len(unknown := np.flatnonzero(tokens < 0)):
-            row = int(np.searchsorted(starts, unknown[0], side="right")) - 1
-            char = rows[row][unknown[0] - starts[row]]
-            raise ValueError(
-                f"{where} {row + 1}: the character {show(char)} does not occur in the pretraining corpus, "
-                "so the model has no token for it"
-            )
-        return tokens.astype(smallest_type(len(self))), starts
-
-    def encode(self, text: str, where: str = "text") -> list[int]:
-        """The token ids of `text`. Raises ValueError for a character without a token."""
-        return self.encode_rows([text], where)[0].tolist()
+        return table[code_points("".join(rows))], starts
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text with these token ids."""
         return "".join([self.characters[i] for i in ids])
+
+    def decode_answer(self, ids: Iterable[int]) -> str:
+        """An answer as one line of text, up to the MASK that closes it."""
+        text = "".join([self.characters[i] for i in ids])
+        return text.split(MASK_CHAR)[0].replace("\n", " ")  # the newline is a character of the vocabulary
 
 
 def code_points(text: str) -> np.ndarray:

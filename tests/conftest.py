@@ -1,5 +1,6 @@
 """What the tests share: a tiny corpus of people, its questions, a model that fits it, and an oracle of attention."""
 
+import math
 import os
 import socket
 from itertools import pairwise
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from hypothesis import settings
 
-from attention import written_out_attention
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
 
@@ -29,6 +30,19 @@ settings.load_profile("patient")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
+
+
+def written_out_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The oracle of attention, softmax(q k' / sqrt(hs)) v: output (B, nh, T, hs) and weights (B, nh, T, S).
+
+    mask (..., T, S) is True where a query may look. Without one, S is T and a token sees itself and its past.
+    Source: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762), equation 1.
+    """
+    if mask is None:
+        mask = torch.ones(q.size(-2), k.size(-2), dtype=torch.bool, device=q.device).tril()
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, nh, T, S)
+    weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
+    return weights @ v, weights
 
 
 def by_rows(q, k, v, bounds, longest, p):

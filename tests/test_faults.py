@@ -1,6 +1,6 @@
-"""Every write fails in every way at every place, and files come from strangers: nothing is lost, nothing let in.
+"""Writes fail at every place, and files come from strangers: nothing is lost, and nothing harmful is accepted.
 
-    python tests/test_faults.py 100000      # every place of every write; the property tests with so many inputs each
+    python tests/test_faults.py 100000      # every place of every write, and that many inputs for each property test
 """
 
 import errno
@@ -20,17 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kill_test import RUN, TEXT, train
 
-import checkpoint
 import run
 import stages
-import unfinished
-from checkpoint import atomic_write, read_parameters, read_tensors, save_parameters
-from corpus_file import open_documents
 from dataset import CharCorruptionDataset, NameDataset, parse_places, read_corpus, read_places
-from record import command_line
+from fast.corpus_file import open_documents
+from safe import files, unfinished
+from safe.files import atomic_write, file_sha256, read_parameters, read_tensors, save_parameters
+from safe.record import command_line
 
-EXAMPLES = int(os.environ.get("FUZZ", "400"))  # inputs of each property
-EVERY = 1 if "FUZZ" in os.environ else 7  # of the places where a write can fail
+EXAMPLES = int(os.environ.get("FUZZ", "400"))  # inputs for each property
+EVERY = 1 if "FUZZ" in os.environ else 7  # of the places where a write can fail, one in this many is tried
 fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -38,13 +37,13 @@ fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), 
 
 
 class Disk:
-    """Stands for the operating system in checkpoint.py: fails its `at`-th operation (of any kind) from here on."""
+    """Takes the place of the operating system in safe/files.py and makes the `at`-th operation from here on fail."""
 
     def __init__(self, monkeypatch, number: int, at: int, lasts: bool):
         self.number, self.at, self.lasts, self.count = number, at, lasts, 0
         for name in ("fsync", "replace"):
-            monkeypatch.setattr(checkpoint.os, name, self._failing(getattr(os, name)))
-        monkeypatch.setattr(checkpoint, "open", self._open, raising=False)
+            monkeypatch.setattr(files.os, name, self._failing(getattr(os, name)))
+        monkeypatch.setattr(files, "open", self._open, raising=False)
 
     def fails(self) -> bool:
         self.count += 1
@@ -67,7 +66,7 @@ class Disk:
 
 
 class Torn(io.FileIO):
-    """Takes at most 10,000 bytes a call, as an operating system may, and half of them when it fails."""
+    """A file that takes at most 10,000 bytes per call, as an operating system may, and half of them when it fails."""
 
     def __init__(self, path, disk: Disk):
         super().__init__(path, "wb")
@@ -87,7 +86,7 @@ def short(resume: bool) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> bytes:
-    """The parameters of a run, short enough to be repeated for each fault."""
+    """The parameters that an undisturbed run writes. It is short enough to be repeated for each fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -106,7 +105,7 @@ def corpus_folder(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("lasts", [False, True], ids=["once", "from_then_on"])
 def test_a_write_that_fails_anywhere_loses_nothing(corpus_folder, undisturbed, monkeypatch, number, lasts):
-    """One run for each operation on the disk: it fails there, and then is resumed on a disk that works."""
+    """One run for each operation on the disk: it fails there, and is then resumed on a disk that works."""
     monkeypatch.setattr(unfinished, "warn", lambda message: None)
     at, faults = 1 + number % min(EVERY, 5) - EVERY, 0  # so that the samples of the two errors are not the same
     while True:
@@ -125,7 +124,7 @@ def test_a_write_that_fails_anywhere_loses_nothing(corpus_folder, undisturbed, m
             break
         faults += 1
         if ended:
-            assert Path("p").read_bytes() == undisturbed, "training went on without that checkpoint"
+            assert Path("p").read_bytes() == undisturbed, "training continued without that checkpoint"
         short(True)
         assert Path("p").read_bytes() == undisturbed
         assert sorted(os.listdir()) == ["p", "p.json", "p.log.jsonl", "wiki.txt"]
@@ -161,14 +160,14 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(corpus_folder, m
         with pytest.raises(OSError, match=r"p: cannot be written: No space left on device; p\.resume holds step \d+"):
             train(False)
     warning = next(line for line in capsys.readouterr().err.splitlines() if "warning" in line)
-    step = read_tensors("p.resume")["trainer"]["step"]
+    step = read_tensors("p.resume")["trainer"]["steps"]
     assert warning.endswith(f"p.resume: not written, the one of step {step} stays: No space left on device")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_moments_a_run_loses_nothing():
-    """A sample, in a process of its own: a child of one that has used a GPU could not compute gradients."""
-    kill_test = Path(__file__).with_name("kill_test.py")
+    """A sample, in a process of its own: a fork of a process that has used a GPU could not compute gradients."""
+    kill_test = Path(__file__).resolve().parent.parent / "measure" / "kill_test.py"
     command = [sys.executable, str(kill_test), "--kills", "20", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -230,19 +229,22 @@ def test_a_file_that_claims_more_than_it_holds_is_refused_without_memory_for_it(
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-def test_one_number_repeated_is_no_tensor_of_any_size(tmp_path):
+def test_one_number_expanded_to_a_huge_tensor_is_refused(tmp_path):
     torch.save({"a": torch.ones(1).expand(10**12)}, tmp_path / "p")
-    assert "claims more than there is" in refusal(tmp_path, (tmp_path / "p").read_bytes())
+    assert "claims more bytes than there are" in refusal(tmp_path, (tmp_path / "p").read_bytes())
 
 
-@pytest.mark.parametrize("thing", [print, io.BytesIO, bytearray, torch.nn.Linear, Path])
-def test_a_file_that_names_anything_but_tensors_is_refused_by_name(tmp_path, thing):
+@pytest.mark.parametrize("thing", [print, io.BytesIO, bytearray, torch.nn.Linear, Path, os.getcwd])
+def test_a_file_that_names_anything_but_tensors_is_refused_and_nothing_is_called(tmp_path, thing, capsys):
+    """bytearray is the only one of these that torch.load constructs; it is not a tensor."""
+
     class Attack:
         def __reduce__(self):
-            return (thing, ())
+            return (thing, ("called",) if thing is print else ())
 
     content = rewritten(saved_parameters(tmp_path), pickle.dumps({"a": Attack()}, protocol=2))
-    assert "which no file of tensors needs" in refusal(tmp_path, content)
+    assert ("(UnpicklingError)" if thing is not bytearray else "'a' is not a tensor") in refusal(tmp_path, content)
+    assert capsys.readouterr().out == ""
 
 
 def test_parameters_that_are_not_those_of_the_record_are_refused(tmp_path):
@@ -254,7 +256,7 @@ def test_parameters_that_are_not_those_of_the_record_are_refused(tmp_path):
         read_parameters(tmp_path / "p")
 
 
-def test_every_single_damaged_byte_is_noticed(tmp_path):
+def test_a_damaged_byte_is_noticed_wherever_it_is(tmp_path):
     content = saved_parameters(tmp_path)
     for place in range(0, len(content), 7):
         changed = bytearray(content)
@@ -276,8 +278,8 @@ edits = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 40), st.binary(
 
 @fuzz
 @given(edits=edits, repacked=st.booleans())
-def test_a_mutated_file_is_read_or_refused_in_one_sentence(good, edits, repacked):
-    """Repacked, it has valid checksums, and what is wrong with it lies deeper."""
+def test_a_mutated_file_is_read_or_refused_in_one_line(good, edits, repacked):
+    """A repacked file has valid checksums, so what is wrong with it lies deeper."""
     folder, content = good
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         pickled = archive.read("archive/data.pkl")
@@ -295,7 +297,7 @@ def test_a_mutated_file_is_read_or_refused_in_one_sentence(good, edits, repacked
 
 @fuzz
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
-def test_any_bytes_are_a_corpus_and_questions_or_refused_in_one_sentence(good, content):
+def test_any_bytes_are_a_corpus_and_questions_or_are_refused_in_one_line(good, content):
     path = good[0] / "bytes"
     path.write_bytes(content)
     for read in (read_corpus, read_places):
@@ -312,15 +314,17 @@ def test_any_bytes_are_a_corpus_and_questions_or_refused_in_one_sentence(good, c
         except ValueError as error:
             assert str(error).startswith(str(path)) and "reserved" in str(error)
             continue
-        decoded = ["".join(dataset.itos[t] for t in dataset.tokens[a:b].tolist()) for a, b in
-                   zip(dataset.starts[:-1], dataset.starts[1:], strict=True)]
-        assert "\n".join(decoded) + "\n" == found, "every character comes back"
+        decoded = [
+            "".join(dataset.itos[t] for t in dataset.tokens[a:b].tolist())
+            for a, b in zip(dataset.starts[:-1], dataset.starts[1:], strict=True)
+        ]
+        assert "\n".join(decoded) + "\n" == found, "every character is kept"
 
 
 words = st.sampled_from(
     "pretrain finetune evaluate show vanilla rope wiki.txt train.tsv p --writing_params_path --reading_params_path "
     "--eval_corpus_path --outputs_path --seed --max_epochs --n_layer --n_head --resume --overwrite --dtype "
-    "--checkpoint_every --block_size 0 -1 nan 99999999999999999999 cpu".split()
+    "--checkpoint_every --block_size --plain --third_mask 0 -1 nan 99999999999999999999 cpu".split()
 )
 
 
@@ -331,7 +335,7 @@ def test_any_command_line_succeeds_or_is_refused(good, arguments):
         patch.chdir(good[0])
         patch.setattr("sys.stderr", said)
         patch.setattr("sys.stdout", io.StringIO())
-        patch.setattr("stages.Trainer.train", lambda self: pytest.fail("no corpus is here"))
+        patch.setattr("trainer.Trainer.train", lambda self: pytest.fail("there is no corpus to train on"))
         patch.setattr("stages.data.DATA_FOLDER", good[0])
         try:
             status = run.main(arguments)
@@ -356,7 +360,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
-def test_strange_characters_are_characters_like_any_other(tmp_path, text):
+def test_strange_characters_are_read_like_any_other(tmp_path, text):
     for end in ("\n", "\r\n", "\r", ""):
         for mark in ("", "\ufeff"):
             (tmp_path / "wiki.txt").write_bytes(f"{mark}{text}{end}".encode())
@@ -364,7 +368,7 @@ def test_strange_characters_are_characters_like_any_other(tmp_path, text):
             assert list(open_documents(tmp_path / "wiki.txt")) == [text]
 
 
-def test_they_reach_no_terminal(tmp_path, monkeypatch, capsys):
+def test_control_characters_in_names_and_records_are_escaped_on_the_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for text in STRANGE.values():
         assert run.main(["show", text.replace("\0", "\x07")]) == 2
@@ -375,15 +379,15 @@ def test_they_reach_no_terminal(tmp_path, monkeypatch, capsys):
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
-def test_questions_may_repeat_and_are_asked_as_often(corpus):
+def test_a_question_that_occurs_twice_is_two_rows(corpus):
     rows = "Where was Ada Fern born?\tOslo\nWhere was Ada Fern born?\tKyoto\n"
     assert len(parse_places(rows)) == len(NameDataset(corpus, rows)) == 2
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_line_of_absurd_length_is_refused_with_its_number(tmp_path, monkeypatch, number):
-    monkeypatch.setattr("corpus_file.LONGEST", 5000)
-    monkeypatch.setattr("corpus_file.PIECE", 300)
+    monkeypatch.setattr("dataset.LONGEST", 5000)
+    monkeypatch.setattr("fast.corpus_file.PIECE", 300)
     path = tmp_path / "wiki.txt"
     path.write_text("fine\n" * (number - 1) + "a" * 5001 + "\nfine\n")
     for read in (read_corpus, open_documents):
@@ -393,20 +397,26 @@ def test_a_line_of_absurd_length_is_refused_with_its_number(tmp_path, monkeypatc
     assert read_corpus(path) == "\n".join(open_documents(path)) + "\n"
 
 
-HUGE = [dict(n_layer=10**6), dict(n_embd=2**20), dict(vocab_size=10**6)]
-HUGE += [dict(block_size=10**6), dict(block_size=10**19)]
+HUGE = {
+    "n_layer": (10**6, "blocks"),
+    "n_embd": (2**20, "has shape"),
+    "vocab_size": (10**6, "the vocabulary has another size"),
+    "block_size": (10**6, "pos_emb has shape"),
+    "block_size beyond any": (10**19, f"block_size is {10**19}"),
+}
 
 
-@pytest.mark.parametrize("claim", HUGE)
-def test_a_record_that_claims_a_huge_model_is_refused(corpus_folder, claim, capsys):
+@pytest.mark.parametrize("name", HUGE)
+def test_a_record_that_claims_a_huge_model_is_refused_before_memory_is_taken(corpus_folder, name, capsys):
     short(False)
     record = json.loads(Path("p.json").read_text())
-    Path("p.json").write_text(json.dumps(record | {"config": record["config"] | claim}))
+    claimed, message = HUGE[name]
+    Path("p.json").write_text(json.dumps(record | {"config": record["config"] | {name.split()[0]: claimed}}))
     Path("q.tsv").write_text("Where was it?\n")
     arguments = "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o"
     assert run.main(arguments.split()) == 2
-    what = "the parameters have other sizes" if 10**19 not in claim.values() else f"block_size is {10**19}"
-    assert f"p.json: its config is not one of this code: {what}" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("run.py: p") and message in said
 
 
 def test_a_row_of_a_million_columns_is_refused():
@@ -414,7 +424,7 @@ def test_a_row_of_a_million_columns_is_refused():
         parse_places("a?\tb\n" + "\t" * 10**6 + "x")
 
 
-def test_what_several_processes_made_is_repeated_by_as_many():
+def test_the_command_of_a_run_with_several_processes_starts_as_many():
     arguments = {"variant": "vanilla", "pretrain_corpus_path": "wiki.txt", "shard": True}
     record = {"command": "pretrain", "processes": 2, "arguments": arguments}
     assert command_line(record) == "torchrun --nproc_per_node=2 src/run.py pretrain vanilla wiki.txt --shard"
@@ -422,7 +432,7 @@ def test_what_several_processes_made_is_repeated_by_as_many():
     assert command_line(record).startswith("torchrun --nnodes=2 --nproc_per_node=8 src/run.py")
 
 
-def test_show_says_what_parameters_are_and_how_to_make_them_again(corpus_folder, capsys):
+def test_show_prints_what_parameters_are_and_a_command_that_makes_the_same_bytes(corpus_folder, capsys):
     train(False)
     made = Path("p").read_bytes()
     capsys.readouterr()
@@ -430,7 +440,7 @@ def test_show_says_what_parameters_are_and_how_to_make_them_again(corpus_folder,
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("p: whole (sha256 ") and lines[-2] == "To repeat it:"
     record = json.loads(Path("p.json").read_text())
-    assert record["corpus_sha256"] == checkpoint.file_sha256("wiki.txt") and record["trainer"]["seed"] == 0
+    assert record["corpus_sha256"] == file_sha256("wiki.txt") and record["trainer"]["seed"] == 0
     Path("p").unlink()
     command = lines[-1].split()
     assert command[:3] == ["python", "src/run.py", "pretrain"] and f"--n_embd {RUN['n_embd']}" in lines[-1]

@@ -4,6 +4,8 @@ import json
 import os
 import stat
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -280,6 +282,49 @@ def test_tensors_without_numbers_of_their_own_are_refused(tmp_path, tensor):
     torch.save({"a": tensor}, tmp_path / "p")
     with pytest.raises(ValueError, match="a tensor is torch.*on"):
         read_parameters(tmp_path / "p")
+
+
+def rewrite(path: Path, old: bytes = b"", new: bytes = b"", compression: int = zipfile.ZIP_STORED) -> None:
+    """Write a file of tensors again with `new` instead of `old` in its entries, and valid checksums."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name).replace(old, new) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def test_tensors_that_were_saved_on_a_gpu_are_read_on_a_cpu(tmp_path):
+    torch.save({"a": torch.arange(10)}, tmp_path / "p")
+    rewrite(tmp_path / "p", b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0")
+    assert torch.equal(read_tensors(tmp_path / "p")["a"], torch.arange(10))
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+    """A few kilobytes could expand to any size."""
+    write_tensors(tmp_path / "p", {"a": torch.ones(10)})
+    rewrite(tmp_path / "p")
+    read_tensors(tmp_path / "p")
+    rewrite(tmp_path / "p", compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="it is compressed"):
+        read_tensors(tmp_path / "p")
+
+
+def test_an_archive_whose_entries_overlap_is_refused(tmp_path):
+    write_tensors(tmp_path / "p", {"a": torch.ones(1000)})
+    with zipfile.ZipFile(tmp_path / "p", "a") as archive:
+        archive.filelist += archive.filelist * 50
+        archive.comment = b"changed"  # or it would not be written
+    with pytest.raises(ValueError, match="its entries claim more bytes than the file has"):
+        read_tensors(tmp_path / "p")
+
+
+def test_a_changed_number_is_noticed_without_a_record(tmp_path):
+    write_tensors(tmp_path / "p", {"a": torch.full((100,), 0.5)})
+    content = (tmp_path / "p").read_bytes()
+    number = torch.full((100,), 0.5).numpy().tobytes()
+    (tmp_path / "p").write_bytes(content.replace(number, number[:-4] + bytes(4)))
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        read_tensors(tmp_path / "p")
 
 
 def test_nothing_in_a_parameter_file_is_run(tmp_path):

@@ -1,4 +1,4 @@
-"""A few thousand inputs of tests/fuzz.py, where its package is installed."""
+"""A few thousand inputs of measure/fuzz.py, if the package atheris is installed."""
 
 import subprocess
 import sys
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-FUZZ = Path(__file__).with_name("fuzz.py")
+FUZZ = Path(__file__).resolve().parent.parent / "measure" / "fuzz.py"
 
 
-def test_a_few_thousand_inputs_are_accepted_or_refused(tmp_path):
+def test_a_few_thousand_strange_inputs_are_accepted_or_refused_in_one_line(tmp_path):
     pytest.importorskip("atheris")
     done = subprocess.run([sys.executable, FUZZ, "2500"], cwd=tmp_path, capture_output=True, text=True)
     print(done.stdout + done.stderr)

@@ -1,4 +1,4 @@
-"""The report: everything is in it, in words that hold for its input; it needs nothing outside itself."""
+"""The report: it has every section whatever its input lacks, its numbers are right, and it needs no other file."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import asking
-import report as reporting
-import report_figures as figures
-import report_page as page
 import run
 import stages
-from calibration import wilson
+import trust.report as reporting
+import trust.report_figures as figures
+import trust.report_page as page
+from trust import asking
+from trust.calibration import wilson
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
 SECTIONS = ["training", "accuracy", "position", "frequency", "confident", "calibration", "abstaining", "unseen",
@@ -24,7 +24,7 @@ EVIL = "<script>alert('&')</script>"
 
 
 class Checker(HTMLParser):
-    """Collects tags, ids, references and text; every tag that opens must close."""
+    """Collects tags, ids, references and text. Every tag that opens must close."""
 
     VOID = {"meta", "img", "source", "br", "input"}
 
@@ -50,7 +50,7 @@ class Checker(HTMLParser):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """A folder with a corpus whose people and places are hostile to HTML, two tiny runs and their predictions."""
+    """A folder with a corpus whose people and places contain HTML, two tiny runs, and the predictions of one."""
     folder = tmp_path_factory.mktemp("runs")
     names = ["Ada Fern", "Bo Lind", EVIL, "Dag Moe", "Eve Ash", "Finn Roe", "Gus Hay", "Ida Ek"]
     places = ["Oslo", "<b>Rome", "London"]
@@ -102,7 +102,7 @@ def write(**changes) -> tuple[Checker, dict]:
 
 @pytest.fixture(scope="module")
 def written(runs) -> tuple[Checker, dict]:
-    """The page with everything, made once: drawing takes most of the time."""
+    """The page with everything in it. It is made once, because drawing takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(runs)
         return write()
@@ -110,7 +110,7 @@ def written(runs) -> tuple[Checker, dict]:
 
 @pytest.fixture
 def undrawn(folder, monkeypatch) -> Path:
-    """A folder of its own, for tests that are not about pictures: a picture is one dot."""
+    """A copy of the folder in which every picture is a dot, for tests that are not about pictures."""
     dot = figures.draw(0.1, lambda figure: None)
     monkeypatch.setattr(figures, "draw", lambda *arguments: dot)
     return folder
@@ -119,26 +119,26 @@ def undrawn(folder, monkeypatch) -> Path:
 # ------------------------------------------------------------------------------------------------------- the page
 
 
-def test_the_page_has_every_section_and_needs_nothing_else(runs, written):
+def test_the_page_has_every_section_and_loads_nothing(runs, written):
     page, _ = written
     assert page.ids == SECTIONS
     inside = [f"#{name}" for name in SECTIONS]
     assert all(r in inside or r.startswith("data:image/png;base64,") for r in page.references)
-    assert not {"link", "iframe", "object"} & set(page.tags) and page.tags.count("script") == 2, "data and report.js"
+    assert not {"link", "iframe", "object"} & set(page.tags) and page.tags.count("script") == 2, "the data and report.js"
     style = re.search(r"<style>(.*?)</style>", (runs / "out.html").read_text(encoding="utf-8"), re.S)[1]
     assert "url(" not in style and "@import" not in style and "prefers-color-scheme: dark" in style
     pngs = {path.name: path.read_bytes() for path in (runs / "out-figures").iterdir()}
     assert len(pngs) == page.tags.count("img") == page.tags.count("figure") == 9
     assert all(content.startswith(b"\x89PNG") for content in pngs.values())
-    assert not re.search(r"\b(nan|None|inf)\b", page.text), "what is not known is a dash"
+    assert not re.search(r"\b(nan|None|inf)\b", page.text), "an unknown number is a dash"
 
 
-def test_what_comes_from_data_cannot_become_part_of_the_page(written):
+def test_text_from_data_does_not_become_markup(written):
     page, _ = written
     assert EVIL in page.text and page.tags.count("script") == 2 and "b" not in page.tags
 
 
-def test_the_numbers_are_those_of_the_answers(runs, written):
+def test_numbers_on_the_page_are_counted_from_the_answers(runs, written):
     page, found = written
     finetuned = next(r for r in found["runs"] if r.path.name == "v.finetune.params")
     predictions = (runs / "v.pretrain.dev.predictions").read_text(encoding="utf-8").splitlines()
@@ -152,25 +152,26 @@ def test_the_numbers_are_those_of_the_answers(runs, written):
 
 
 def test_people_whom_the_corpus_mentions_or_cannot_spell_are_left_out(folder, written):
-    people = reporting.read_unseen("birth_unseen_inputs.tsv", Path("wiki.txt"))
+    people = reporting.read_unseen("birth_unseen_inputs.tsv", *reporting.read_for_search(Path("wiki.txt")))
     assert people.asked == ["Where was Ada Moe born?", "Where was Bo Ash born?"] and people.left_out == 2
     assert people.traditions == ["norse", "english"]
     assert "2 questions of birth_unseen_inputs.tsv were left out" in written[0].text
 
 
-def test_questions_about_nobody_new_are_no_reason_to_fail(undrawn, capsys):
+def test_the_page_is_written_even_if_everybody_in_the_unseen_questions_is_known(undrawn, capsys):
     page, _ = write(unseen_corpus_path="dev.tsv")
     assert page.ids == SECTIONS and "dev.tsv: left out" in capsys.readouterr().err
 
 
-def test_where_the_answer_stands_and_how_often_it_is_trained_on(folder):
+def test_questions_know_where_their_place_stands_in_the_text_and_how_often_it_is_trained_on(folder):
     asked = ["Where was Bo Lind born?", "Where was Ada Fern born?", "Where was Cy Nobody born?"]
     pairs = list(zip(asked, ["<b>Rome", "Paris", "Oslo"], strict=True))
-    found = reporting.read_questions("dev.tsv", pairs, Path("wiki.txt"), "train.tsv", [])
+    text, _ = reporting.read_for_search(Path("wiki.txt"))
+    found = reporting.read_questions("dev.tsv", pairs, text, "train.tsv", [])
     assert found.ends == [len("Bo Lind. Born in <b>Rome"), None, None] and found.known == [True, True, False]
-    assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1}
-    Path("other.txt").write_text("Bo Lind. A painter.\u2028Born in <b>Rome\n", encoding="utf-8")  # one document
-    assert reporting.read_questions("dev.tsv", pairs[:1], Path("other.txt"), None, []).ends[0] is not None
+    assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1} and found.train_rows == 4
+    text = "Bo Lind. A painter.\u2028Born in <b>Rome\n"  # one document: only a newline ends it
+    assert reporting.read_questions("dev.tsv", pairs[:1], text, None, []).ends[0] is not None
     documents = ["Ada Fernandez. Born .", "Ada Fern (1900). Born ."]
     assert reporting.find_document("Ada Fern", documents) == documents[1]
 
@@ -184,20 +185,28 @@ def test_where_the_answer_stands_and_how_often_it_is_trained_on(folder):
         ({"finetune_corpus_path": None}, "--finetune_corpus_path"),
         ({"unseen_corpus_path": None}, "--unseen_corpus_path"),
         ({"predictions_paths": []}, "What this was made from"),
-        ({"params_paths": ["v.finetune.params"]}, "there is one run only"),
+        ({"params_paths": ["v.finetune.params"]}, "there is only one run"),
         ({"params_paths": []}, "no parameters were given"),
     ],
 )
-def test_every_section_stays_when_its_input_is_missing(undrawn, changes, sentence):
+def test_every_section_says_what_is_missing_and_stays(undrawn, changes, sentence):
     page, _ = write(**changes)
     assert page.ids == SECTIONS and sentence in page.text
 
 
-def test_logs_and_traditions_may_be_missing(undrawn):
+def test_the_page_is_written_without_logs_and_traditions(undrawn):
     for path in [*undrawn.glob("*.log.jsonl"), undrawn / "place_traditions.tsv"]:
         path.unlink()
     page, _ = write()
     assert page.ids == SECTIONS and "There are no curves" in page.text and "no birth_unseen_traditions.tsv" in page.text
+
+
+def test_a_corpus_too_large_to_load_is_not_searched_but_the_page_is_written(undrawn, monkeypatch):
+    monkeypatch.setattr(stages, "IN_MEMORY", 0)
+    page, found = write()
+    assert page.ids == SECTIONS and "the corpus is too large to search for people" in page.text
+    asked = found["runs"][0].unseen.texts
+    assert len(asked) == 3, "nobody counts as mentioned, but a name that the corpus cannot spell is left out"
 
 
 def test_predictions_of_unknown_parameters_are_a_run_of_their_own(undrawn):
@@ -207,7 +216,7 @@ def test_predictions_of_unknown_parameters_are_a_run_of_their_own(undrawn):
     assert "other against v.pretrain" in page.text or "v.pretrain against other" in page.text
 
 
-def test_runs_of_the_same_kind_are_told_apart(undrawn):
+def test_runs_of_the_same_kind_are_labelled_with_their_file_names(undrawn):
     for ending in ("", ".json"):
         shutil.copy(f"v.finetune.params{ending}", f"again.params{ending}")
     _, found = write(params_paths=["v.finetune.params", "again.params"], predictions_paths=[])
@@ -218,7 +227,7 @@ def test_runs_of_the_same_kind_are_told_apart(undrawn):
 # ------------------------------------------------------------------------------------------------ beside the page
 
 
-def test_runs_of_one_file_name_are_told_apart_by_their_folders(undrawn):
+def test_runs_with_the_same_file_name_are_labelled_with_their_folders(undrawn):
     for folder in ("x", "y"):
         Path(folder).mkdir()
         for ending in ("", ".json", ".log.jsonl"):
@@ -228,12 +237,12 @@ def test_runs_of_one_file_name_are_told_apart_by_their_folders(undrawn):
     assert labels == [f"vanilla, with pretraining ({f}/v.finetune)" for f in "xy"]
 
 
-def test_how_much_pretraining_reads_is_up_to_its_recipe():
+def test_the_recipe_decides_how_much_of_a_document_pretraining_reads():
     for recipe, reach in (("course", 112), ("strong", 128)):
         assert reporting.longest_read({"config": {"block_size": 128}, "recipe": recipe}) == reach
 
 
-def test_ask_knows_what_the_report_found(undrawn):
+def test_the_report_writes_the_record_that_ask_reads(undrawn):
     _, found = write()
     best = next(r for r in found["runs"] if r.path.name == "v.finetune.params")
     record = json.loads(asking.calibration_path("v.finetune.params").read_text())
@@ -243,10 +252,10 @@ def test_ask_knows_what_the_report_found(undrawn):
     where = np.minimum((best.answers.confidence * len(counts)).astype(int), len(counts) - 1)
     assert counts == np.bincount(where, minlength=len(counts)).tolist()
     assert "about other parameters" not in asking.trust(0.9, "v.finetune.params")
-    assert not asking.calibration_path("v.pretrain.params").exists(), "it answers no questions"
+    assert not asking.calibration_path("v.pretrain.params").exists(), "it answered no questions"
 
 
-def test_the_command(undrawn, capsys):
+def test_the_report_command_names_the_page_that_it_wrote(undrawn, capsys):
     arguments = ["report", "wiki.txt", "--reading_params_path", "v.model.params", "v.finetune.params"]
     arguments += ["--device", "cpu", "--eval_corpus_path", "dev.tsv", "--outputs_path"]
     assert run.main([*arguments, "page.html"]) == 0
@@ -264,7 +273,7 @@ def test_the_command(undrawn, capsys):
         (["--reading_params_path", "v.finetune.params", "missing"], "missing: No such file"),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(undrawn, capsys, change, message):
+def test_a_mistake_is_one_line_and_no_page_is_written(undrawn, capsys, change, message):
     shutil.copy("v.finetune.params", "bare")
     given = {"--reading_params_path": ["v.finetune.params"], "--eval_corpus_path": ["dev.tsv"]}
     given |= {"--outputs_path": ["page.html"], change[0]: change[1:]}
@@ -279,12 +288,12 @@ def test_mistakes_are_one_line_and_write_nothing(undrawn, capsys, change, messag
     [
         ("json", '{"variant": "vanilla"}', "config is missing"),
         ("json", '{"variant": "vanilla", "config": [], "vocabulary": ""}', "config is missing or of the wrong kind"),
-        ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "block_size, final_loss or seconds"),
-        ("log.jsonl", '{"step": 1, "loss": null, "lr": "x"}', "a step, loss or lr is no number"),
+        ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "block_size, final_loss or seconds is not a number"),
+        ("log.jsonl", '{"step": 1, "loss": null, "lr": "x"}', "a step, loss or lr is not a number"),
         ("log.jsonl", "[1]", "not a training log"),
     ],
 )
-def test_damaged_records_and_logs_are_one_line(undrawn, capsys, name, content, message):
+def test_a_damaged_record_or_log_is_refused_in_one_line(undrawn, capsys, name, content, message):
     Path(f"v.finetune.params.{name}").write_text(content)
     arguments = ["--reading_params_path", "v.finetune.params", "--eval_corpus_path", "dev.tsv"]
     assert run.main(["report", "wiki.txt", *arguments, "--outputs_path", "page.html"]) == 2
@@ -292,8 +301,7 @@ def test_damaged_records_and_logs_are_one_line(undrawn, capsys, name, content, m
     assert f"v.finetune.params.{name}: not a" in error and message in error and len(error.splitlines()) == 1
 
 
-def test_curves_are_of_the_run_that_made_the_parameters(undrawn):
-    """A log of another number of steps is another run's."""
+def test_a_log_with_another_number_of_steps_is_not_taken_for_the_runs_own(undrawn):
     assert reporting.read_run("v.finetune.params").log
     log = Path("v.finetune.params.log.jsonl")
     first, *_ = log.read_text().splitlines()
@@ -301,7 +309,16 @@ def test_curves_are_of_the_run_that_made_the_parameters(undrawn):
     assert reporting.read_run("v.finetune.params").log == []
 
 
-def test_shares_are_never_rounded_to_certainty():
+def test_validation_losses_in_a_log_are_not_taken_for_training_losses(undrawn):
+    log = Path("v.finetune.params.log.jsonl")
+    before = reporting.read_run("v.finetune.params").log
+    last = before[-1]["step"]
+    with open(log, "a") as file:
+        file.write(json.dumps({"step": last, "epoch": 1, "tokens": 1, "validation_loss": 2.0}) + "\n")
+    assert reporting.read_run("v.finetune.params").log == before
+
+
+def test_a_share_is_never_rounded_to_0_or_100_percent():
     shown = [page.percent(share) for share in (0, 0.0001, 0.5, 0.9999, 1)]
     assert shown == ["0.0%", "below 0.1%", "50.0%", "above 99.9%", "100.0%"]
     assert page.percent(float("nan")) == "–" and page.percent(0.999, 0) == "above 99%"

@@ -1,4 +1,4 @@
-"""The parts of the report that can be touched: they count as Python does, and no text from data becomes markup."""
+"""The interactive parts of the report: they count as Python does, and no text from data becomes markup."""
 
 import base64
 import hashlib
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import report_interactive as interactive
-from asking import Answers
-from calibration import risk_coverage, wilson
-from report import Questions, Run
-from report_page import Page, counted, percent
+import trust.report_interactive as interactive
+from trust.asking import Answers
+from trust.calibration import risk_coverage, wilson
+from trust.report import Questions, Run
+from trust.report_page import Page, counted, percent
 
 EVIL = "</script><script>document.title='broken'</script><!--<script>&amp;"
 NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")
@@ -25,7 +25,7 @@ N, UNSEEN = 40, 30
 
 def run_of(label: str, seed: int) -> Run:
     rng = np.random.default_rng(seed)
-    confidence = rng.random(N).round(2)  # some are equal, some exactly at a step of the slider
+    confidence = rng.random(N).round(2)  # some are equal, and some are exactly a step of the slider
     right = rng.random(N) < confidence
     said = [f"Place {i}" if r else EVIL for i, r in enumerate(right)]
     empty = np.zeros((0, 1))
@@ -67,7 +67,7 @@ class Scripts(HTMLParser):
             self.found[-1] += data
 
 
-def test_no_text_gets_out_of_the_data():
+def test_no_text_in_the_data_becomes_markup_or_script():
     data, script = Scripts(page_of()).found
     order = np.argsort(-RUNS[0].answers.confidence, kind="stable")
     found = json.loads(data)
@@ -76,13 +76,13 @@ def test_no_text_gets_out_of_the_data():
     assert script == interactive.SCRIPT.read_text(encoding="utf-8") and "innerHTML" not in script
 
 
-def test_the_page_allows_its_own_script_and_nothing_else():
+def test_the_policy_allows_only_the_pages_own_script():
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page_of())[1]
     digest = base64.b64encode(hashlib.sha256(interactive.SCRIPT.read_bytes()).digest()).decode()
     assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
 
 
-def test_everything_is_there_without_the_script():
+def test_without_the_script_the_tables_hold_everything_and_the_controls_are_hidden():
     page = page_of()
     body = re.search(r'class="scroll".*?<tbody>(.*?)</tbody>', page, re.S)[1]
     assert body.count("<tr>") == N and "not in it" in body and page.count('class="touch" hidden') == 2
@@ -91,7 +91,7 @@ def test_everything_is_there_without_the_script():
             assert counted(point.right, point.total) in page
 
 
-def test_without_confidences_there_is_nothing_to_touch():
+def test_without_confidences_there_are_no_controls_and_no_script():
     page = page_of([])
     assert "<script" not in page and page.count("no parameters were given") == 2
 
@@ -109,7 +109,7 @@ def javascript(expression: str, **given):
     return json.loads(done.stdout)
 
 
-def test_the_slider_counts_as_the_risk_coverage_curve_does():
+def test_the_slider_counts_what_the_risk_coverage_curve_counts():
     run = RUNS[0]
     data = {"confidence": run.answers.confidence.tolist(), "right": run.right.tolist()}
     data["unseen"] = run.unseen.confidence.tolist()
@@ -121,7 +121,7 @@ def test_the_slider_counts_as_the_risk_coverage_curve_does():
     assert nothing == {"total": N, "answered": 0, "right": 0, "unseen": 0, "madeUp": 0}
 
 
-def test_shares_and_intervals_read_as_they_do_in_the_tables():
+def test_shares_and_intervals_read_the_same_as_in_the_tables():
     pairs = [(right, total) for total in [*range(1, 41), 500, 5000] for right in {0, 1, total // 2, total - 1, total}]
     assert javascript("pairs.map(([a, b]) => counted(a, b))", pairs=pairs) == [counted(*pair) for pair in pairs]
     found = javascript("pairs.map(([a, b]) => wilson(a, b))", pairs=pairs)
@@ -130,7 +130,7 @@ def test_shares_and_intervals_read_as_they_do_in_the_tables():
     assert javascript("shares.map(percent)", shares=shares) == [percent(share) for share in shares]
 
 
-def test_sentences_name_what_their_numbers_are_of():
+def test_sentences_say_what_their_numbers_count():
     count = {"total": 50, "answered": 0, "right": 0, "unseen": 100, "madeUp": 0}
     known, unseen = javascript("sentences(1, count)", count=count)
     assert "none of the 50 questions" in known and "0 of 100 = 0.0%" in unseen and "made up" not in unseen
@@ -149,7 +149,7 @@ def test_sentences_name_what_their_numbers_are_of():
         (".*", "all", "sure", []),
     ],
 )
-def test_answers_are_found_by_any_of_their_texts(query, verdict, order, expected):
+def test_answers_are_found_by_person_answer_or_place_whatever_their_accents(query, verdict, order, expected):
     rows = [("Émile Roux", "Paris", "Paris"), ("Zoe", "Łódź", "Oslo"), ("Ada", "Oslo", "Łódź"), ("Bo", "Rome", "Rome")]
     answers = [{"person": p, "said": s, "place": t, "right": s == t} for p, s, t in rows]
     asked = {"answers": answers, "query": query, "verdict": verdict, "order": order}
@@ -160,7 +160,7 @@ def test_answers_are_found_by_any_of_their_texts(query, verdict, order, expected
 
 
 def in_browser(page: str, folder: Path, driver: str = "", width: int = 1000) -> str:
-    """The page's HTML after its scripts and `driver` ran in Chromium. The driver needs the page's policy lifted."""
+    """The page's HTML after its scripts and `driver` ran in Chromium. For a driver the page's policy is removed."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     if driver:
@@ -172,14 +172,14 @@ def in_browser(page: str, folder: Path, driver: str = "", width: int = 1000) -> 
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
 
 
-def test_the_controls_wake_and_no_text_runs(tmp_path):
+def test_the_script_shows_the_controls_and_no_text_runs_as_script(tmp_path):
     found = in_browser(page_of(), tmp_path)
     assert 'hidden=""' not in found and "<title>Title</title>" in found
     answered = int((RUNS[0].answers.confidence >= 0.5).sum())
     assert f"{counted(answered, N)} of the questions" in found
 
 
-def test_moving_the_slider_and_searching(tmp_path):
+def test_moving_the_slider_and_searching_update_counts_and_rows(tmp_path):
     driver = """
         const set = (element, value) => { element.value = value; element.dispatchEvent(new Event("input")); };
         set(document.querySelector("#try select"), 1);
@@ -198,7 +198,7 @@ def test_moving_the_slider_and_searching(tmp_path):
     assert re.search(r'class="scroll".*?<tbody>(.*?)</tbody>', found, re.S)[1].count("<tr>") == wrong
 
 
-def test_a_phone_scrolls_down_only(tmp_path):
+def test_the_page_does_not_scroll_sideways_on_a_phone(tmp_path):
     driver = """
         const frame = document.createElement("iframe");
         frame.style = "width: 360px; border: 0";

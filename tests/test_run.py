@@ -1,13 +1,14 @@
-"""The command line from end to end: what it prints, writes, returns, and how it refuses."""
+"""The command line from end to end: what it prints, writes and returns, what it refuses, and how the house is built."""
 
-import ast
+import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from graphlib import TopologicalSorter
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ import stages
 from attention import VARIANTS
 from dataset import PAD_CHAR, read_places
 from model import GPT
+from recipes import SIZES as SIZE_FLAGS
+from safe.running import Running
+from trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]
@@ -28,7 +32,7 @@ EVALUATE = ["evaluate", "vanilla", "wiki.txt", "--reading_params_path", "fine", 
 
 
 def command(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """A command as a user gives it, in a process of its own."""
+    """A command as a user types it, in a process of its own."""
     python = [sys.executable, str(ROOT / "src" / "run.py"), *arguments, "--device", "cpu"]
     return subprocess.run(python, capture_output=True, text=True, encoding="utf-8", check=False, **options)
 
@@ -45,14 +49,14 @@ def finetuned(folder) -> Path:
 SHOW = [sys.executable, str(ROOT / "src" / "run.py"), "show", "fine"]
 
 
-def test_show_prints_on_any_console(finetuned):
+def test_show_prints_on_a_console_that_lacks_characters(finetuned):
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(SHOW, env=ascii_only, capture_output=True, text=True)
     assert done.returncode == 0 and "\\u25a1" in done.stdout and done.stderr == ""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_whoever_reads_may_have_read_enough(finetuned):
+def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly(finetuned):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(SHOW, stdout=write, stderr=subprocess.PIPE, text=True)
@@ -60,7 +64,7 @@ def test_whoever_reads_may_have_read_enough(finetuned):
     assert done.returncode == 141 and done.stderr == ""
 
 
-def test_a_machine_that_cannot_compile_is_named_as_such(folder, monkeypatch, capsys):
+def test_a_machine_that_cannot_compile_is_told_to_switch_it_off(folder, monkeypatch, capsys):
     def no_compiler(*arguments, **options):
         raise torch._dynamo.exc.TorchDynamoException("no compiler found\nand so on")
 
@@ -71,19 +75,19 @@ def test_a_machine_that_cannot_compile_is_named_as_such(folder, monkeypatch, cap
 
 
 @pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
-def test_a_path_that_leads_to_itself_is_one_sentence(folder, capsys):
+def test_a_symbolic_link_to_itself_is_refused_in_one_line(folder, capsys):
     os.symlink("loop", "loop")
     assert run.main(["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "loop"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_question_that_is_no_text_is_one_sentence(finetuned, capsys):
+def test_a_question_that_is_not_unicode_is_refused_in_one_line(finetuned, capsys):
     words = ["ask", "vanilla", "wiki.txt", "--reading_params_path", "fine", "--device", "cpu"]
     assert run.main([*words, "Where was Ada\udce9 born?"]) == 2
     assert "the character '\\udce9' (U+DCE9) does not occur in the pretraining corpus" in capsys.readouterr().err
 
 
-def test_the_courses_commands_from_end_to_end(folder):
+def test_the_commands_of_the_course_work_from_end_to_end(folder):
     pretrained = command(*PRETRAIN)
     assert pretrained.returncode == 0, pretrained.stderr
     finetuned = command(*FINETUNE, "--reading_params_path", "pre", "--max_epochs", "2")
@@ -95,24 +99,24 @@ def test_the_courses_commands_from_end_to_end(folder):
     assert labelled.stdout.splitlines()[-1] == f"Correct: {correct} out of 8: {correct / 8:.1%}"
     unlabelled = command(*EVALUATE, "--eval_corpus_path", "test.tsv")
     assert unlabelled.stdout.splitlines()[-1] == "Predictions written to out; no targets provided"
-    assert (folder / "out").read_text(encoding="utf-8").splitlines() == predictions, "the same questions"
+    assert (folder / "out").read_text(encoding="utf-8").splitlines() == predictions, "the questions are the same"
     log = [json.loads(line) for line in (folder / "fine.log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 2 and log[-1]["lr"] > 0
 
 
-def test_functions_return_what_the_commands_found(folder):
+def test_the_functions_return_what_the_commands_print_and_write(folder):
     record = stages.pretrain("vanilla", "wiki.txt", "pre", max_epochs=1, **SIZES)
     assert json.loads(json.dumps(record)) == json.loads((folder / "pre.json").read_text(encoding="utf-8"))
     assert record["variant"] == "vanilla" and record["epochs"] == 1 and record["config"]["n_embd"] == 16
     paths = ("vanilla", "wiki.txt", "fine", "train.tsv")
     stages.finetune(*paths, reading_params_path="pre", max_epochs=300, finetune_lr=5e-3)
     found = stages.evaluate(*paths, "out")
-    assert (found["total"], found["correct"]) == (8, 8), "it learns its own questions by heart"
+    assert (found["total"], found["correct"]) == (8, 8), "it memorises the questions that it is trained on"
     assert found["predictions"] == [place for _, place in read_places("train.tsv")]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_runs_and_knows_its_name(folder, variant):
+def test_every_variant_can_be_pretrained_finetuned_and_evaluated(folder, variant):
     stages.pretrain(variant, "wiki.txt", "pre", max_epochs=1, **{**SIZES, "n_layer": 3})
     stages.finetune(variant, "wiki.txt", "fine", "train.tsv", reading_params_path="pre", max_epochs=1, device="cpu")
     assert stages.evaluate(variant, "wiki.txt", "fine", "test.tsv", "out", device="cpu")["total"] == 0
@@ -125,7 +129,7 @@ def test_the_same_command_writes_the_same_parameters(folder):
     assert Path("a").read_bytes() == Path("b").read_bytes()
 
 
-def test_mixing_needs_a_recipe_that_mixes(folder):
+def test_questions_are_mixed_into_pretraining_only_by_a_recipe_that_mixes(folder):
     quick = stages.pretrain(
         "vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", recipe="quick", max_epochs=1, **SIZES
     )
@@ -135,7 +139,7 @@ def test_mixing_needs_a_recipe_that_mixes(folder):
         stages.pretrain("vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", max_epochs=1, **SIZES)
 
 
-def test_after_mixed_pretraining_there_is_little_left_to_finetune(folder):
+def test_after_mixed_pretraining_finetuning_takes_the_refining_stage(folder):
     steps = []
     for questions in (None, "train.tsv"):
         stages.pretrain(
@@ -156,7 +160,7 @@ def test_finetuning_starts_from_the_parameters_it_is_given(folder):
         torch.testing.assert_close(before[name], after[name])
 
 
-def test_a_prediction_is_one_line_whatever_the_model_says(finetuned, monkeypatch):
+def test_a_prediction_is_one_line_even_if_the_model_answers_with_newlines(finetuned, monkeypatch):
     newline = 2  # the first character after PAD and MASK
     monkeypatch.setattr(stages.GPT, "generate", lambda self, idx, *_, **__: torch.full((len(idx), 3), newline))
     stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
@@ -173,8 +177,8 @@ def test_predictions_do_not_depend_on_the_other_questions(finetuned):
         assert predictions("one.tsv") == [prediction]
 
 
-def test_parameters_without_a_record_load_when_the_shapes_fit(finetuned):
-    """A file that somebody's course code made: a bare state_dict, with its masks."""
+def test_parameters_without_a_record_load_if_their_shapes_fit(finetuned):
+    """A file that the course's code made: a bare state_dict that includes the attention masks."""
     state_dict = torch.load("fine")
     torch.save({**state_dict, "blocks.0.attn.mask": torch.ones(1, 1, 64, 64)}, "bare")
     paths = ("vanilla", "wiki.txt", "bare", "test.tsv", "out")
@@ -184,14 +188,14 @@ def test_parameters_without_a_record_load_when_the_shapes_fit(finetuned):
         stages.evaluate(*paths, device="cpu")
 
 
-def test_corpus_and_questions_are_looked_for_in_the_data_folder_too(tmp_path, monkeypatch):
+def test_corpus_and_questions_are_also_looked_for_in_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     questions = "quick/birth_places_train.tsv"
     done = stages.finetune("vanilla", "quick/wiki.txt", "fine", questions, max_epochs=1, **SIZES)
     assert (done["corpus"], done["questions"]) == ("wiki.txt", "birth_places_train.tsv")
 
 
-def test_the_london_baseline(folder):
+def test_the_london_baseline_counts_the_places_that_are_london(folder):
     (folder / "dev.tsv").write_text("a?\tLondon\nb?\tParis\nc?\tLondon\n", encoding="utf-8")
     script = [sys.executable, str(ROOT / "london_baseline.py"), "--eval_corpus_path"]
     done = subprocess.run([*script, "dev.tsv"], capture_output=True, text=True, check=False)
@@ -204,7 +208,7 @@ def test_the_london_baseline(folder):
 
 
 def refused(capsys, *arguments: str) -> str:
-    """The one line that a refused command prints; nothing may have been written."""
+    """The one line that a refused command prints. Asserts that it writes nothing."""
     before = sorted(path.name for path in Path().iterdir())
     try:
         status = run.main([*arguments, "--device", "cpu"])
@@ -218,12 +222,12 @@ def refused(capsys, *arguments: str) -> str:
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """Everything below must be found out before training starts."""
+    """Fails the test if training starts: mistakes must be found before that."""
 
     def train(self):
         raise AssertionError("training started")
 
-    monkeypatch.setattr(stages.Trainer, "train", train)
+    monkeypatch.setattr(Trainer, "train", train)
 
 
 @pytest.mark.parametrize(
@@ -250,12 +254,12 @@ def test_bad_files_are_refused_before_training(folder, no_training, capsys, name
     assert message in refused(capsys, *FINETUNE, *TINY)
 
 
-def test_a_folder_holds_no_parameters(folder, capsys):
+def test_show_refuses_a_folder(folder, capsys):
     assert run.main(["show", "."]) == 2
     assert capsys.readouterr().err == "run.py: .: is a folder\n"
 
 
-def test_a_folder_is_no_corpus(folder, no_training, capsys):
+def test_a_folder_instead_of_a_corpus_is_refused(folder, no_training, capsys):
     (folder / "folder").mkdir()
     assert "folder: Is a directory" in refused(capsys, "pretrain", "vanilla", "folder", "--writing_params_path", "p")
 
@@ -294,11 +298,11 @@ def test_a_folder_without_permission_is_refused(folder, no_training, capsys):
         ([*FINETUNE, *TINY, "--reading_params_path", ""], "directory"),
     ],
 )
-def test_more_bad_arguments_are_refused_before_training(folder, no_training, capsys, arguments, message):
+def test_arguments_that_cannot_go_together_are_refused_before_training(folder, no_training, capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 
 
-def test_training_never_replaces_what_it_starts_from(finetuned, no_training, capsys):
+def test_training_never_overwrites_a_file_that_it_reads(finetuned, no_training, capsys):
     shutil.copy("wiki.txt", "corpus.json")
     shutil.copy("train.tsv", "rows.resume")
     os.link("fine", "second_name")
@@ -315,14 +319,14 @@ def test_training_never_replaces_what_it_starts_from(finetuned, no_training, cap
         assert f"{path}: cannot be written: it is one of the files to read" in line
 
 
-def test_predictions_never_replace_what_they_are_made_from(finetuned, capsys):
+def test_evaluation_never_overwrites_a_file_that_it_reads(finetuned, capsys):
     capsys.readouterr()
     for path in ("train.tsv", "fine", "wiki.txt", "fine.json"):
         line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv", "--outputs_path", path)
         assert f"{path}: cannot be written: it is one of the files to read" in line
 
 
-def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
+def test_a_loss_that_is_not_finite_is_an_error_and_no_parameters_are_written(folder):
     with pytest.raises(ValueError, match="step 5: the loss is nan .* lower the rate"):
         stages.pretrain("vanilla", "wiki.txt", "pre", pretrain_lr=1e30, **{**SIZES, "max_epochs": 5})
     assert not (folder / "pre").exists()
@@ -333,7 +337,7 @@ def test_a_loss_that_is_no_number_is_an_error_and_saves_nothing(folder):
     [dict(recipe=[1]), dict(recipe="heroic"), dict(vocabulary=3), dict(config=[]), dict(variant=None)]
     + [dict(config={"n_embd": 8.0}), dict(config={"embd_pdrop": 7}), dict(config={"options": 5})],
 )
-def test_a_strange_record_is_refused(finetuned, capsys, changes):
+def test_a_record_with_values_of_the_wrong_kind_is_refused(finetuned, capsys, changes):
     if isinstance(changes.get("config"), dict):
         record = json.loads((finetuned / "fine.json").read_text(encoding="utf-8"))
         changes = {"config": record["config"] | changes["config"]}
@@ -342,14 +346,14 @@ def test_a_strange_record_is_refused(finetuned, capsys, changes):
     assert "fine.json: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
 
 
-def test_predictions_record_their_parameters(finetuned):
+def test_predictions_record_which_parameters_made_them(finetuned):
     stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")
     record = json.loads((finetuned / "out.json").read_text())
     assert record["sha256"] == hashlib.sha256((finetuned / "fine").read_bytes()).hexdigest()
     assert record["variant"] == "vanilla" and record["questions"] == "test.tsv"
 
 
-def test_a_typo_in_a_variant_is_refused_with_the_choices(folder, capsys):
+def test_a_mistyped_variant_is_refused_with_the_choices(folder, capsys):
     line = refused(capsys, "pretrain", "vanila", "wiki.txt", "--writing_params_path", "p")
     assert "invalid choice: 'vanila'" in line and "vanilla" in line.replace("vanila", "")
 
@@ -418,13 +422,185 @@ def test_a_refusal_is_one_line_without_a_traceback(folder):
     assert done.stderr == "run.py: nothing.txt: No such file or directory\n"
 
 
-def test_modules_import_one_way():
-    """At their top level: `python src/attention.py` prints what needs the model, which needs attention."""
-    files = {path.stem: ast.parse(path.read_text(encoding="utf-8")).body for path in (ROOT / "src").glob("*.py")}
-    imports = {
-        name: {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
-        | {node.module for node in body if isinstance(node, ast.ImportFrom)}
-        for name, body in files.items()
+# --------------------------------------------------------------------------------------- what the flags are made of
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    return run.make_parser()._subparsers._group_actions[0].choices
+
+
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["--help"], 0, "usage: run.py"),
+        (["pretrain", "--help"], 0, "how to train"),
+        (["ask", "--help"], 0, "usage: run.py ask"),
+        (["pretrian"], 2, "invalid choice: 'pretrian'"),
+        (["pretrain", "vanila", "wiki.txt", "--writing_params_path", "p"], 2, "invalid choice: 'vanila'"),
+        (["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", "--sed", "1"], 2, "arguments: --sed 1"),
+        (["evaluate", "vanilla"], 2, "the following arguments are required: CORPUS"),
+    ],
+)
+def test_help_and_mistyped_arguments_do_not_import_torch(arguments, status, said):
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import run\n"
+    program += f"try: status = run.main({arguments!r})\nexcept SystemExit as stop: status = stop.code\n"
+    program += "print('torch' in sys.modules)\nsys.exit(status)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == status and said in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def in_words(variants: dict[str, type]) -> dict[str, dict[str, dict]]:
+    """A registry as `run.registered` describes it."""
+    return {name: {key: asdict(option) for key, option in cls.options.items()} for name, cls in variants.items()}
+
+
+def filled(found: dict[str, dict[str, dict]]) -> dict[str, dict[str, dict]]:
+    """The result of `run.registered` with the default of what an Option may leave out."""
+    return {n: {key: {"choices": None} | option for key, option in options.items()} for n, options in found.items()}
+
+
+def test_the_variants_read_from_the_source_are_those_of_the_registry():
+    """Names, order, and the default, help and choices of every option."""
+    assert list(run.registered()) == list(VARIANTS)
+    assert filled(run.registered()) == in_words(VARIANTS)
+    assert sum(len(options) for options in run.registered().values()) > 8
+
+
+ADDED = '''
+SIZE = 7
+
+@register("keywords")
+class KeywordAttention(CausalSelfAttention):
+    table = {"not": "an option"}
+    options = {"width": Option(default=3, help="how wide"), "kind": Option("a", choices=("a", "b"), help="which")}
+
+@register('heir')
+class HeirAttention(PerceiverAttention):
+    pass
+
+@functools.lru_cache
+def register_nothing(name): ...
+'''
+
+
+def test_variants_are_read_however_their_class_is_written(tmp_path, monkeypatch):
+    """With keywords, other class attributes, inherited options, and either kind of quotes."""
+    source = (ROOT / "src" / "attention.py").read_text(encoding="utf-8")
+    (tmp_path / "attention.py").write_text(source + ADDED, encoding="utf-8")
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "run.py"))
+    found = filled(run.registered())
+    assert found["keywords"] == {
+        "width": {"default": 3, "help": "how wide", "choices": None},
+        "kind": {"default": "a", "help": "which", "choices": ("a", "b")},
     }
-    order = list(TopologicalSorter(imports).static_order())  # raises CycleError
-    assert order.index("vocabulary") < order.index("dataset") < order.index("stages") < order.index("run")
+    assert found["heir"] == found["perceiver"] == in_words(VARIANTS)["perceiver"]
+    assert set(found) == {"vanilla", "sinusoidal", "rope", "synthesizer", "perceiver", "keywords", "heir"}
+    assert "--width" in subparsers()["pretrain"].format_help()
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune"])
+def test_every_field_of_running_is_a_flag_with_its_default(name):
+    words = {"pretrain": PRETRAIN[:5], "finetune": FINETUNE}[name]
+    parsed = vars(run.make_parser().parse_args(words))
+    assert {field.name: parsed[field.name] for field in fields(Running)} == asdict(Running())
+    help_text = re.sub(r"\s+", "", subparsers()[name].format_help())
+    for field in fields(Running):
+        assert f"--{field.name}" in help_text
+        assert re.sub(r"\s+", "", field.metadata["help"]) in help_text
+    running, rest = Running.split(parsed)
+    assert running == Running() and not {field.name for field in fields(Running)} & rest.keys()
+
+
+def test_flags_arrive_with_their_types():
+    words = "--max_epochs 3 --batch_size 4 --seed 5 --checkpoint_every 0.5 --plain --resume --dtype bf16 --compile off"
+    parsed = vars(run.make_parser().parse_args([*PRETRAIN[:5], *words.split()]))
+    running, _ = Running.split(parsed)
+    wanted = dict(max_epochs=3, batch_size=4, seed=5, checkpoint_every=0.5, plain=True, resume=True, dtype="bf16")
+    assert running == Running(**wanted, compile="off")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "ask"])
+def test_what_the_record_settles_is_accepted_but_not_listed(name):
+    """Sizes, recipe and options of the variant matter only for a parameter file without a record."""
+    command = subparsers()[name]
+    options = [option for variant in VARIANTS.values() for option in variant.options]
+    hidden = [*SIZE_FLAGS, *options, "recipe"]
+    assert [flag for flag in hidden if f"--{flag}" in command.format_help()] == []
+    files = ["--eval_corpus_path", "train.tsv", "--outputs_path", "out"] if name == "evaluate" else []
+    words = "--n_embd 32 --block_size 64 --recipe quick --bottleneck_dim 4 --features positive".split()
+    parsed = run.make_parser().parse_args([name, *EVALUATE[1:5], *files, *words])
+    assert (parsed.n_embd, parsed.block_size, parsed.recipe, parsed.bottleneck_dim) == (32, 64, "quick", 4)
+
+
+def test_training_accepts_the_learning_rate_of_the_other_stage_too():
+    """The course's commands name both rates in every stage."""
+    for words in (PRETRAIN[:5], FINETUNE):
+        parsed = run.make_parser().parse_args([*words, "--pretrain_lr", "6e-3", "--finetune_lr", "6e-4"])
+        assert (parsed.pretrain_lr, parsed.finetune_lr) == (6e-3, 6e-4)
+
+
+@pytest.mark.parametrize("name", run.ABOUT)
+def test_every_argument_is_explained(name):
+    command = subparsers()[name]
+    assert [action.dest for action in command._actions if not action.help] == []
+    assert command.description == run.ABOUT[name]
+
+
+def test_flags_stand_in_the_group_where_one_looks_for_them():
+    found = subparsers()["pretrain"]._action_groups
+    groups = {group.title: {action.dest for action in group._group_actions} for group in found}
+    assert {"writing_params_path", "eval_corpus_path", "variant"} <= groups["what to read and write"]
+    assert {"recipe", "pretrain_lr", "max_epochs", "seed", "resume", "third_mask"} <= groups["how to train"]
+    assert {"plain", "dtype", "compile", "device"} <= groups["speed and memory"]
+    assert groups["the model"] == set(SIZE_FLAGS)
+    assert groups["options of perceiver"] == set(VARIANTS["perceiver"].options)
+
+
+# ------------------------------------------------------------------------------------------------- the new options
+
+
+def test_plain_reaches_training_and_evaluation(finetuned, monkeypatch, capsys):
+    readers, generate = [], GPT.generate
+    monkeypatch.setattr(GPT, "generate", lambda *a, **named: readers.append(named["reader"]) or generate(*a, **named))
+    said = []
+    for flags in ([], ["--plain"]):
+        assert run.main([*EVALUATE, "--eval_corpus_path", "train.tsv", *flags, "--device", "cpu"]) == 0
+        said.append((finetuned / "out").read_text(encoding="utf-8"))
+    assert said[0] == said[1] and readers[0] is not None and readers[1] is None
+    monkeypatch.setattr(stages, "fastest", lambda *a, **named: pytest.fail("a faster step was asked for"))
+    for words in (PRETRAIN, [*FINETUNE, "--reading_params_path", "pre", "--max_epochs", "1"]):
+        capsys.readouterr()
+        assert run.main([*words, "--plain", "--device", "cpu"]) == 0
+        assert "the plain step" in capsys.readouterr().out
+    assert json.loads((finetuned / "pre.json").read_text(encoding="utf-8"))["plain"] is True
+
+
+def test_the_third_mask_reaches_the_corpus_and_the_record(folder):
+    assert run.main([*PRETRAIN, "--third_mask", "--device", "cpu"]) == 0
+    record = json.loads((folder / "pre.json").read_text(encoding="utf-8"))
+    assert record["corruption"]["third_mask"] is True
+    assert run.main([*PRETRAIN[:4], "two", "--max_epochs", "1", *TINY, "--device", "cpu"]) == 0
+    two = torch.load("two")
+    assert any(not torch.equal(value, two[name]) for name, value in torch.load("pre").items())
+    with pytest.raises(SystemExit):
+        run.main([*FINETUNE, "--third_mask"])
+
+
+@pytest.mark.parametrize("command_words", [PRETRAIN, [*FINETUNE, *TINY, "--max_epochs", "2"]])
+def test_the_loss_on_held_out_questions_is_logged(folder, command_words):
+    """It changes nothing else: the parameters are those of a run without it."""
+    path = command_words[command_words.index("--writing_params_path") + 1]
+    assert run.main([*command_words, "--device", "cpu"]) == 0
+    alone, lines = torch.load(path), Path(f"{path}.log.jsonl").read_text().splitlines()
+    assert not any("validation_loss" in line for line in lines)
+    assert run.main([*command_words, "--eval_corpus_path", "train.tsv", "--device", "cpu"]) == 0
+    lines = [json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()]
+    losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    assert losses and all(0 < loss < 10 for loss in losses)
+    assert all(torch.equal(value, alone[name]) for name, value in torch.load(path).items())
+
+
+def test_held_out_questions_without_places_are_refused(folder, no_training, capsys):
+    line = refused(capsys, *PRETRAIN, "--eval_corpus_path", "test.tsv")
+    assert "test.tsv, question 1: no tab and no place" in line

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import run
+
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
 
 def script(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """`name` with this Python as the caller's, so that run.sh has nothing to install."""
+    """Run `name` with this Python first on the path, so that run.sh has nothing to install."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         ["bash", str(name), *arguments],
@@ -42,7 +45,7 @@ def data_folder(folder) -> Path:
     return folder
 
 
-def test_everything_for_a_variant_from_any_folder(data_folder):
+def test_run_sh_makes_everything_for_a_variant_from_any_folder(data_folder):
     done = script(ROOT / "run.sh", "full", "vanilla", *TINY, cwd=data_folder, DATA_DIR=".", OUT_DIR="out")
     assert done.returncode == 0, done.stderr
     parts = ["model.params", "pretrain.params", "finetune.params"]
@@ -57,15 +60,15 @@ def test_everything_for_a_variant_from_any_folder(data_folder):
         f"What is behind these numbers: {data_folder / 'out' / 'report.html'}",
     ]
     assert all("Correct: " in line for line in table[:-1])
-    assert table[-1].endswith(str(data_folder / "out" / "report.html")), "it ends by naming the report"
+    assert table[-1].endswith(str(data_folder / "out" / "report.html")), "the last line names the report"
     report = (data_folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "vanilla, with pretraining" in report and "vanilla, without pretraining" in report
     commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
     assert len(commands) == 9 and "src/run.py finetune vanilla" in commands[1]
-    assert all("--device cpu" in line for line in commands[1:]), "for what evaluates, too"
+    assert all("--device cpu" in line for line in commands[1:]), "evaluation runs on the device too"
 
 
-def test_stages_one_by_one(data_folder):
+def test_stages_can_be_run_one_by_one(data_folder):
     options = {"cwd": data_folder, "DATA_DIR": str(data_folder), "OUT_DIR": str(data_folder)}
     stages = ["vanilla_pretrain", "vanilla_finetune_with_pretrain", "vanilla_eval_test_with_pretrain"]
     done = script(ROOT / "run.sh", *stages, *TINY, "--device=cpu", **options)
@@ -74,25 +77,25 @@ def test_stages_one_by_one(data_folder):
     assert (data_folder / "vanilla.pretrain.test.predictions").read_text(encoding="utf-8").count("\n") == 8
     assert not (data_folder / "vanilla.model.params").exists()
     again = script(ROOT / "run.sh", "vanilla_pretrain", *TINY, "--resume", **options)
-    assert again.returncode == 0 and "complete already" in again.stdout, "what is done is not done again"
+    assert again.returncode == 0 and "complete already" in again.stdout, "a complete stage is not run again"
 
 
-def test_a_flag_takes_no_value(data_folder):
+def test_a_flag_does_not_swallow_the_stage_after_it(data_folder):
     done = script(ROOT / "run.sh", "--shard", "vanilla_pretrain", *TINY, cwd=data_folder, DATA_DIR=".", OUT_DIR=".")
     assert done.returncode == 2 and "start several with torchrun" in done.stderr
 
 
-def test_the_first_failure_ends_the_run(data_folder):
+def test_the_first_failing_command_ends_the_run(data_folder):
     (data_folder / "birth_places_train.tsv").write_text("no tab here\n")
     done = script(ROOT / "run.sh", "full", *TINY, cwd=data_folder, DATA_DIR=".", OUT_DIR="out")
     assert done.returncode == 2 and "birth_places_train.tsv, question 1: no tab" in done.stderr
     assert "pretrain vanilla" not in done.stderr.split("no tab")[1]
 
 
-def test_only_the_recipe_decides_whether_questions_are_mixed_in(data_folder):
-    """Not another option that has a recipe's name for its value."""
+def test_only_the_recipe_decides_whether_questions_are_mixed_into_pretraining(data_folder):
+    """Another option whose value is the name of a recipe does not."""
     options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out"}
-    bad = ["--device", "none"]  # refused before training, and after the command was printed
+    bad = ["--device", "none"]  # refused before training, but after the command is printed
     for words, mixes in [
         (["--recipe", "strong", "--tb_expt_name", "course"], True),
         (["--recipe=quick"], True),
@@ -104,12 +107,86 @@ def test_only_the_recipe_decides_whether_questions_are_mixed_in(data_folder):
         assert ("--finetune_corpus_path" in done.stderr) == mixes, words
 
 
-def test_options_before_test_are_not_dropped(data_folder):
-    done = script(ROOT / "run.sh", "--seed", "5", "test", cwd=data_folder)
-    assert done.returncode == 2 and "put it after" in done.stderr
+@pytest.mark.parametrize("word", ["test", "notebooks"])
+@pytest.mark.parametrize("option", ["--seed=5", "--third_mask", "--plain"])
+def test_options_before_test_and_notebooks_are_refused_instead_of_dropped(data_folder, word, option):
+    done = script(ROOT / "run.sh", option, word, cwd=data_folder)
+    assert done.returncode == 2 and "put them after it" in done.stderr
 
 
-def test_an_unknown_stage_is_refused(data_folder):
+def test_plain_reaches_training_and_evaluation_and_third_mask_only_pretraining(data_folder):
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
+    stages = ["rope_pretrain", "rope_finetune_with_pretrain", "rope_eval_dev_with_pretrain"]
+    done = script(ROOT / "run.sh", "--plain", "--third_mask", *stages, *TINY, **options)
+    assert done.returncode == 0, done.stderr
+    commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
+    assert [" --plain" in line for line in commands] == [True, True, True]
+    assert [" --third_mask" in line for line in commands] == [True, False, False]
+    record = json.loads((data_folder / "rope.pretrain.params.json").read_text(encoding="utf-8"))
+    assert record["corruption"]["third_mask"] is True and record["plain"] is True
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_loss_on_the_dev_questions_is_logged_if_they_have_answers(data_folder, answers):
+    if not answers:
+        shutil.copy("birth_test_inputs.tsv", "birth_dev.tsv")
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
+    done = script(ROOT / "run.sh", "vanilla_pretrain", "vanilla_finetune_with_pretrain", *TINY, **options)
+    assert done.returncode == 0, done.stderr
+    for params in ("pretrain", "finetune"):
+        log = (data_folder / f"vanilla.{params}.params.log.jsonl").read_text(encoding="utf-8")
+        assert ("validation_loss" in log) == answers
+
+
+def test_single_stages_do_not_need_the_dev_questions(data_folder):
+    (data_folder / "birth_dev.tsv").unlink()
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
+    done = script(ROOT / "run.sh", "vanilla_finetune_without_pretrain", *TINY, **options)
+    assert done.returncode == 0 and "--eval_corpus_path" not in done.stderr, done.stderr
+
+
+def test_run_sh_knows_which_options_take_no_value():
+    """Those of `run.py pretrain`; an option missing in run.sh would swallow the word after it."""
+    commands = run.make_parser()._subparsers._group_actions[0].choices
+    flags = {action.option_strings[0] for action in commands["pretrain"]._actions if action.const is True}
+    parts = (ROOT / "run.sh").read_text(encoding="utf-8").split("while [ $# -gt 0 ]")[1].split("--*=*")[0]
+    assert flags == set(re.findall(r"--\w+(?=[ )])", parts)) - {"--help", "--recipe", "--device"}
+
+
+def test_help_prints_the_comment_at_the_top(data_folder):
+    done = script(ROOT / "run.sh", "--help", cwd=data_folder)
+    assert done.returncode == 0 and done.stderr == ""
+    for word in ("./run.sh notebooks", "./run.sh test", "--plain", "DATA_DIR", "OUT_DIR"):
+        assert word in done.stdout
+    assert "set -euo" not in done.stdout and not any(line.startswith("#") for line in done.stdout.splitlines())
+
+
+def test_the_notebooks_are_opened_with_what_the_user_adds(data_folder):
+    """Jupyter is replaced by a module that prints its arguments."""
+    fake = data_folder / "fake" / "notebook"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").touch()
+    (fake / "__main__.py").write_text("import os, sys; print(os.listdir(sys.argv[1]), sys.argv[2:])")
+    done = script(ROOT / "run.sh", "notebooks", "--no-browser", cwd=data_folder, PYTHONPATH=str(fake.parent))
+    assert done.returncode == 0, done.stderr
+    *told, shown = done.stdout.splitlines()
+    assert "play_char.ipynb" in shown and shown.endswith("['--no-browser']")
+    assert any("Begin with play_char.ipynb" in line for line in told) and any("Ctrl-C" in line for line in told)
+
+
+def test_recipes_and_variants_are_looked_up_without_torch(data_folder):
+    """torch takes seconds to import; a word that is mistyped is refused before that."""
+    fake = data_folder / "fake" / "torch"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise RuntimeError('torch was imported')")
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out", "PYTHONPATH": str(fake.parent)}
+    typo = script(ROOT / "run.sh", "full", "perciever", **options)
+    assert typo.returncode == 2 and "no variant perciever: choose from vanilla, " in typo.stderr
+    mixing = script(ROOT / "run.sh", "--recipe", "strong", "vanilla_pretrain", **options)
+    assert "--finetune_corpus_path" in mixing.stderr and "torch was imported" in mixing.stderr, "only now"
+
+
+def test_an_unknown_stage_is_refused_before_anything_is_made(data_folder):
     done = script(ROOT / "run.sh", "vanilla_pretrian", cwd=data_folder, OUT_DIR="out")
     assert done.returncode == 2 and "run.sh: no stage vanilla_pretrian" in done.stderr
     assert not (data_folder / "out").exists()
@@ -130,7 +207,7 @@ def test_mistakes_are_found_before_the_first_training(data_folder):
 
 @pytest.fixture
 def submission(tmp_path) -> Path:
-    """A project folder with a complete set to hand in."""
+    """A project folder with a complete set of files to hand in."""
     shutil.copy(ROOT / "collect_submission.sh", tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").mkdir()
@@ -155,12 +232,14 @@ def test_a_complete_set_is_zipped(submission):
     done = collect(submission)
     assert done.returncode == 0, done.stderr
     names = zipfile.ZipFile(submission / "assignment5.zip").namelist()
-    assert {f"src/{path.name}" for path in (ROOT / "src").glob("*.py")} <= set(names)
+    source = [path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.py")]
+    assert {"src/run.py", "src/fast/rows.py", "src/safe/files.py", "src/trust/report.py"} <= set(source)
+    assert {*source, "src/trust/report.js"} == {name for name in names if name.startswith("src/")}
     assert {"vanilla.model.params", "vanilla.pretrain.test.predictions"} <= set(names)
 
 
-def test_files_of_any_age_are_zipped_and_half_a_zip_is_none(submission):
-    os.utime(submission / "src" / "run.py", (0, 0))  # before the years of zip begin
+def test_files_of_any_age_are_zipped_and_a_zip_that_fails_is_removed(submission):
+    os.utime(submission / "src" / "run.py", (0, 0))  # 1970: zip can store years from 1980 on
     assert collect(submission).returncode == 0
     (submission / "assignment5.zip.unfinished").mkdir()  # cannot be written
     done = collect(submission)
@@ -169,7 +248,7 @@ def test_files_of_any_age_are_zipped_and_half_a_zip_is_none(submission):
 
 
 def test_predictions_of_another_run_are_refused(submission):
-    """Mistake 10: predictions of one run are filed under another's name."""
+    """A common mistake: predictions of one run are filed under the name of another."""
     for ending in ("", ".json"):
         path = submission / f"vanilla.nopretrain.dev.predictions{ending}"
         shutil.copy(path, submission / f"vanilla.pretrain.dev.predictions{ending}")
@@ -179,7 +258,7 @@ def test_predictions_of_another_run_are_refused(submission):
 
 
 def test_every_fault_is_listed_and_no_zip_is_made(submission):
-    """Mistake 10: prediction files with the wrong number of lines are handed in."""
+    """A common mistake: prediction files with the wrong number of lines are handed in."""
     (submission / "vanilla.model.params").unlink()
     (submission / "vanilla.finetune.params").write_text("")
     (submission / "vanilla.pretrain.dev.predictions").write_text("Oslo\nRome\n")
@@ -188,12 +267,12 @@ def test_every_fault_is_listed_and_no_zip_is_made(submission):
     for fault in [
         "vanilla.model.params: missing",
         "vanilla.finetune.params: empty",
-        "vanilla.pretrain.dev.predictions: 2 lines where data/birth_dev.tsv has 3 questions",
+        "vanilla.pretrain.dev.predictions: 2 lines instead of 3, one per question of data/birth_dev.tsv",
     ]:
         assert fault in done.stderr
 
 
-def test_help_and_a_slip_of_the_pen_leave_the_zip_that_is_there(submission):
+def test_help_and_a_mistyped_variant_keep_an_existing_zip(submission):
     assert collect(submission).returncode == 0
     shown = collect(submission, "--help")
     assert shown.returncode == 0 and "./collect_submission.sh [VARIANT ...]" in shown.stdout
@@ -202,7 +281,7 @@ def test_help_and_a_slip_of_the_pen_leave_the_zip_that_is_there(submission):
     assert (submission / "assignment5.zip").exists()
 
 
-def test_other_variants_join_when_their_predictions_are_there(submission):
+def test_other_variants_are_collected_if_their_predictions_are_there(submission):
     (submission / "rope.pretrain.dev.predictions").write_text("Oslo\nRome\nBonn\n")
     done = collect(submission)
     assert done.returncode == 2 and "rope.finetune.params: missing" in done.stderr

@@ -1,8 +1,13 @@
-"""What a recipe and a command line say is what reaches the trainer, in every stage."""
+"""Everything that a recipe and a command line say reaches the trainer, in every stage; and what --plain executes."""
 
+import json
 import os
+import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +15,14 @@ import torch
 import dataset as data
 import run
 import stages
-from model import GPTConfig
+from attention import VARIANTS
+from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage
+from safe import job
+from safe.files import read_parameters
+from safe.running import Running
+from safe.unfinished import UnfinishedRun
 from trainer import Trainer, TrainerConfig
-from unfinished import UnfinishedRun
 
 DOCUMENTS, QUESTIONS = 9, 8  # in the files of `folder`
 BLOCK_SIZE = 48
@@ -22,8 +31,9 @@ TINY = [word for name, size in SIZES.items() for word in (f"--{name}", str(size)
 PRETRAIN = "pretrain vanilla wiki.txt --writing_params_path pre".split()
 FINETUNE = "finetune vanilla wiki.txt --finetune_corpus_path train.tsv --writing_params_path fine".split()
 MIXING = ["--finetune_corpus_path", "train.tsv"]
+HELD_OUT = ["--eval_corpus_path", "dev.tsv"]
 
-# The recipes leave much at its default, where nobody would notice that it does not arrive. This one leaves nothing.
+# The recipes leave many values at their defaults, which would hide that they do not arrive. This one leaves none.
 UNUSUAL = Recipe(
     pretrain=Stage(max_epochs=3, batch_size=7, learning_rate=1e-3, schedule_epochs=5, warmup_tokens=11),
     finetune=Stage(max_epochs=4, batch_size=6, learning_rate=2e-3, warmup_tokens=12, optimizer="adamw"),
@@ -45,7 +55,7 @@ STAGES = ("pretrain", "mixed", "finetune", "refine", "scratch")
 
 
 class Untrained(Trainer):
-    """Notes what holds when training would begin, and leaves the model as it is."""
+    """Notes the state of torch when training would begin, and does not change the model."""
 
     made: list["Untrained"] = []
     shard = False
@@ -58,45 +68,62 @@ class Untrained(Trainer):
 
     @property
     def keep(self) -> dict:
-        return self.on_step.__self__.keep
+        return self.on_pause.__self__.keep
 
 
 class NotedRun(UnfinishedRun):
-    """Remembers what it was asked for, and does without TensorBoard."""
+    """Keeps its arguments, and does not need TensorBoard."""
 
     def __init__(self, *arguments, **keep):
         super().__init__(*arguments, **keep | {"tb_expt_name": None})
         self.keep = keep
 
 
+def noted_fastest(model, dataset, config, **how):
+    """In place of fast.steps.fastest: a step that holds the arguments."""
+    return {"step": SimpleNamespace(model=model, dataset=dataset, config=config, **how)}, "noted"
+
+
+@pytest.fixture
+def trains():
+    """For tests in which training takes place, unlike in the rest of this file."""
+
+
 @pytest.fixture(autouse=True)
-def untrained(folder, monkeypatch):
+def untrained(request, folder, monkeypatch):
     """Stages that end where training would begin, in a folder with their files."""
+    (folder / "dev.tsv").write_text("Where was Ada Fern born?\tKyoto\nWhere was Bo Lind born?\tOslo\n", encoding="utf-8")
     monkeypatch.setattr(os, "fsync", lambda file: None)  # half of the time, for files that no test keeps
+    if "trains" in request.fixturenames:
+        return
     monkeypatch.setattr(Untrained, "made", [])
-    monkeypatch.setattr(stages, "Trainer", Untrained)
-    monkeypatch.setattr(stages, "UnfinishedRun", NotedRun)
+    monkeypatch.setattr(job, "Trainer", Untrained)
+    monkeypatch.setattr(job, "UnfinishedRun", NotedRun)
+    monkeypatch.setattr(stages, "fastest", noted_fastest)
     monkeypatch.setitem(RECIPES, "unusual", UNUSUAL)
+    for *_, name, _, settings in run.FLAGS:
+        if name == "--recipe":
+            monkeypatch.setitem(settings, "choices", [*RECIPES])
 
 
 @pytest.fixture
 def pretended_gpu(monkeypatch):
-    """A device "cuda" on every machine: what would move there says so and stays where it is."""
+    """A device "cuda" on every machine. What would be moved there notes that and stays where it is."""
 
     def stay(self, where: torch.device):
         self.moved_to = where.type
         return self
 
-    zeros = torch.zeros  # by which a device is tried
+    zeros = torch.zeros  # which the stages try on the device
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **options: zeros(*size, **options))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))  # the oldest that has bf16
-    monkeypatch.setattr(stages.GPT, "to", stay)
+    monkeypatch.setattr(torch.cuda, "device", lambda where: nullcontext())
+    monkeypatch.setattr(GPT, "to", stay)
     monkeypatch.setattr(data.RowDataset, "to", stay)
 
 
 def command(*words: str, device: str = "cpu") -> Untrained:
-    """The trainer of a command, given as a user gives it."""
+    """The trainer of a command line."""
     assert run.main([*words, "--device", device]) == 0
     return Untrained.made[-1]
 
@@ -104,10 +131,11 @@ def command(*words: str, device: str = "cpu") -> Untrained:
 def reach(name: str, stage: str) -> Untrained:
     """The trainer of a stage, after the stages before it."""
     if stage == "scratch":
-        return command(*FINETUNE, *TINY, "--recipe", name)
-    trainer = command(*PRETRAIN, *TINY, "--recipe", name, *(MIXING if stage in ("mixed", "refine") else []))
+        return command(*FINETUNE, *TINY, *HELD_OUT, "--recipe", name)
+    mixing = MIXING if stage in ("mixed", "refine") else []
+    trainer = command(*PRETRAIN, *TINY, *HELD_OUT, "--recipe", name, *mixing)
     if stage in ("finetune", "refine"):  # recipe and sizes are those of the parameters
-        trainer = command(*FINETUNE, "--reading_params_path", "pre")
+        trainer = command(*FINETUNE, *HELD_OUT, "--reading_params_path", "pre")
     return trainer
 
 
@@ -131,12 +159,12 @@ def test_the_unusual_recipe_leaves_nothing_at_its_default():
 
 
 @pytest.mark.parametrize("name, stage", reachable())
-def test_the_trainer_is_given_what_the_recipe_says(name, stage):
+def test_what_the_recipe_says_reaches_the_trainer(name, stage):
     recipe, trainer = ALL_RECIPES[name], reach(name, stage)
     table = {"mixed": recipe.pretrain, "refine": recipe.refine or recipe.finetune}.get(stage) or getattr(recipe, stage)
     rows = DOCUMENTS if stage in ("pretrain", "mixed") else QUESTIONS
     batch_size = table.batch_size
-    if stage == "mixed":  # as many documents a batch as without, and questions on top
+    if stage == "mixed":  # as many documents per batch as without questions, which come on top
         rows += round(DOCUMENTS * recipe.question_share)
         batch_size = round(table.batch_size * rows / DOCUMENTS)
     scheduled = table.max_epochs * rows if table.schedule_epochs is None else table.schedule_epochs * DOCUMENTS
@@ -151,11 +179,17 @@ def test_the_trainer_is_given_what_the_recipe_says(name, stage):
         warmup_tokens=table.warmup_tokens,
         final_tokens=scheduled * BLOCK_SIZE,
         min_lr_share=recipe.min_lr_share,
+        eval_every=max(1, table.max_epochs // 20),
     )
-    vocab_size = len(set(data.read_text("wiki.txt"))) + 2  # and PAD and MASK
+    vocab_size = len(set(data.read_text("wiki.txt"))) + 2  # with PAD and MASK
     assert trainer.model.config == GPTConfig(**recipe.model | SIZES, vocab_size=vocab_size)
     check_rows(trainer.train_dataset, recipe, stage)
-    assert len(trainer.train_dataset) == rows and trainer.test_dataset is None
+    assert len(trainer.train_dataset) == rows
+    assert isinstance(trainer.test_dataset, data.NameDataset)
+    assert [row.split(data.MASK_CHAR)[1] for row in trainer.test_dataset.data] == ["Kyoto", "Oslo"], "those of dev.tsv"
+    asked = trainer.step
+    assert (asked.model, asked.dataset, asked.config) == (trainer.model, trainer.train_dataset, trainer.config)
+    assert (asked.bf16, asked.compile, asked.processes) == (recipe.dtype == "bf16", "auto", None)
 
 
 def check_rows(rows, recipe: Recipe, stage: str) -> None:
@@ -163,14 +197,14 @@ def check_rows(rows, recipe: Recipe, stage: str) -> None:
     if stage in ("pretrain", "mixed"):
         longest = int(BLOCK_SIZE * recipe.max_kept_share)
         assert (corpus.min_length, corpus.max_length) == (max(4, int(longest * recipe.min_kept_share)), longest)
-        assert corpus.recall_share == recipe.recall_share and len(corpus) == DOCUMENTS
+        assert corpus.recall_share == recipe.recall_share and len(corpus) == DOCUMENTS and not corpus.third_mask
     if stage != "pretrain":
         assert isinstance(questions, data.NameDataset) and len(questions) == QUESTIONS
 
 
 @pytest.mark.parametrize("words", [PRETRAIN, FINETUNE], ids=["pretrain", "scratch"])
 @pytest.mark.parametrize("name", ALL_RECIPES)
-def test_without_flags_the_sizes_are_the_recipes(name, words):
+def test_without_flags_the_sizes_are_those_of_the_recipe(name, words):
     config = command(*words, "--recipe", name).model.config
     assert {size: getattr(config, size) for size in ALL_RECIPES[name].model} == ALL_RECIPES[name].model
 
@@ -179,40 +213,33 @@ def test_without_flags_the_sizes_are_the_recipes(name, words):
 @pytest.mark.parametrize(
     "name, dtype", [(name, None) for name in ALL_RECIPES] + [("strong", dtype) for dtype in ("float32", "tf32", "bf16")]
 )
-def test_how_precise_products_are_on_a_gpu_and_elsewhere(pretended_gpu, name, dtype, words):
+def test_the_precision_of_matrix_products_is_that_of_the_recipe_or_the_flag(pretended_gpu, name, dtype, words):
     expected = {"float32": (False, "highest"), "tf32": (False, "high"), "bf16": (True, "high")}
     words = [*words, *TINY, "--recipe", name, *(["--dtype", dtype] if dtype else [])]
     trainer = command(*words, device="cuda")
-    assert (trainer.config.bf16, trainer.precision) == expected[dtype or ALL_RECIPES[name].dtype]
-    trainer = command(*words, device="cpu")
-    assert (trainer.config.bf16, trainer.precision) == (False, "highest")
+    assert (trainer.step.bf16, trainer.precision) == expected[dtype or ALL_RECIPES[name].dtype]
 
 
-def test_products_are_as_precise_afterwards_as_before(request):
-    request.addfinalizer(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
-    torch.set_float32_matmul_precision("high")
-    assert command(*PRETRAIN, *TINY).precision == "highest"
-    assert torch.get_float32_matmul_precision() == "high"
-
-
-def test_bf16_is_not_for_gpus_that_only_imitate_it(pretended_gpu, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert not command(*PRETRAIN, *TINY, "--recipe", "strong", device="cuda").config.bf16
+def test_the_precision_of_matrix_products_is_restored_after_a_run(pretended_gpu):
+    for before in ("high", "highest"):
+        torch.set_float32_matmul_precision(before)
+        for device, within in (("cuda", "high"), ("cpu", before)):
+            assert command(*PRETRAIN, *TINY, device=device).precision == within
+            assert torch.get_float32_matmul_precision() == before
 
 
 # ----------------------------------------------------------------------------------------------------------- flags
 
-# For every field of Running a value that is not its default, and all the places where it acts.
+# For every field of Running: a value that is not its default, and all the places where it acts.
 ACTS = {
     "max_epochs": (2, lambda t: [t.config.max_epochs]),
     "batch_size": (3, lambda t: [t.config.batch_size]),
-    "dtype": ("bf16", lambda t: ["bf16" if t.config.bf16 else t.precision]),
+    "dtype": ("bf16", lambda t: ["bf16" if t.step.bf16 else t.precision]),
     "seed": (7, lambda t: [t.config.seed, t.seed]),
-    "device": ("cpu", lambda t: [t.model.moved_to, t.train_dataset.moved_to]),
-    "compile": ("off", lambda t: [t.config.compile]),
+    "device": ("cpu", lambda t: [t.model.moved_to, t.train_dataset.moved_to, t.test_dataset.moved_to]),
+    "compile": ("off", lambda t: [t.step.compile]),
     "deterministic": (True, lambda t: [t.deterministic]),
-    "skip_nonfinite": (True, lambda t: [t.config.skip_nonfinite]),
-    "checkpoint_activations": (True, lambda t: [t.model.checkpoint_activations]),
+    "plain": (True, lambda t: [t.step is None]),
     "shard": (True, lambda t: [t.shard]),
     "tb_expt_name": ("name", lambda t: [t.keep["tb_expt_name"]]),
     "checkpoint_every": (5.0, lambda t: [t.keep["every"]]),
@@ -222,32 +249,29 @@ ACTS = {
 
 
 def by_keyword(function: str, **options) -> Untrained:
+    options = SIZES | dict(eval_corpus_path="dev.tsv") | options
     if function == "pretrain":
-        stages.pretrain("vanilla", "wiki.txt", "by_keyword", **SIZES, **options)
+        stages.pretrain("vanilla", "wiki.txt", "by_keyword", **options)
     else:
-        stages.finetune("vanilla", "wiki.txt", "by_keyword", "train.tsv", **SIZES, **options)
+        stages.finetune("vanilla", "wiki.txt", "by_keyword", "train.tsv", **options)
     return Untrained.made[-1]
 
 
 def by_flag(function: str, **options) -> Untrained:
     flags = [word for name, value in options.items() for word in (f"--{name}", str(value)) if word != "True"]
-    assert run.main([*(PRETRAIN if function == "pretrain" else FINETUNE), *TINY, *flags]) == 0
+    assert run.main([*(PRETRAIN if function == "pretrain" else FINETUNE), *TINY, *HELD_OUT, *flags]) == 0
     return Untrained.made[-1]
 
 
 @pytest.fixture
 def noted_shard(monkeypatch):
-    """Whether the processes of torchrun, which are not there, were to divide the model."""
-
-    def processes_of_torchrun(shard: bool) -> None:
-        monkeypatch.setattr(Untrained, "shard", shard)
-
-    monkeypatch.setattr(stages, "processes_of_torchrun", processes_of_torchrun)
+    """Notes --shard, which would need several processes."""
+    monkeypatch.setattr(stages, "processes_of", lambda running: monkeypatch.setattr(Untrained, "shard", running.shard))
 
 
 @pytest.mark.parametrize("function", ["pretrain", "finetune"])
-@pytest.mark.parametrize("name", [field.name for field in fields(stages.Running)])
-def test_how_to_run_arrives_where_it_acts(pretended_gpu, noted_shard, name, function):
+@pytest.mark.parametrize("name", [field.name for field in fields(Running)])
+def test_every_way_of_running_arrives_where_it_acts(pretended_gpu, noted_shard, name, function):
     value, places = ACTS[name]
     for give in (by_keyword, by_flag):
         there = places(give(function, **{"device": "cuda", name: value}))
@@ -255,30 +279,172 @@ def test_how_to_run_arrives_where_it_acts(pretended_gpu, noted_shard, name, func
 
 
 @pytest.mark.parametrize("function", ["pretrain", "finetune"])
-def test_what_is_not_given_is_the_same_either_way(pretended_gpu, noted_shard, function):
+def test_the_defaults_of_functions_and_of_flags_are_the_same(pretended_gpu, noted_shard, function):
     keyword, flag = by_keyword(function, device="cuda"), by_flag(function, device="cuda")
     for name, (value, places) in ACTS.items():
         assert places(keyword) == places(flag), name
-        assert value not in places(keyword), f"the test above would see nothing of {name}"
+        assert value not in places(keyword), f"the test above could not tell {name} from its default"
 
 
-def test_the_seed_decides_what_a_new_model_starts_from():
+def test_the_seed_determines_the_parameters_of_a_new_model():
     for words in (PRETRAIN, FINETUNE):
         model = command(*words, *TINY, "--seed", "7").model
         torch.manual_seed(7)
-        for ours, again in zip(model.parameters(), stages.GPT(model.config).parameters(), strict=True):
+        for ours, again in zip(model.parameters(), GPT(model.config).parameters(), strict=True):
             assert torch.equal(ours, again)
 
 
-def test_each_stage_has_a_rate_of_its_own():
+def test_each_stage_takes_its_own_learning_rate():
     both = ["--pretrain_lr", "0.25", "--finetune_lr", "0.125", *TINY]
     assert command(*PRETRAIN, *both).config.learning_rate == 0.25
     assert command(*FINETUNE, *both).config.learning_rate == 0.125
 
 
-def test_a_batch_given_counts_documents_and_the_rate_ends_with_the_epochs_given():
+def test_batch_size_counts_documents_and_the_schedule_ends_with_max_epochs():
     given = ["--batch_size", "6", "--max_epochs", "2", *TINY, *MIXING, "--recipe"]
-    config = command(*PRETRAIN, *given, "quick").config  # a question to three documents
+    config = command(*PRETRAIN, *given, "quick").config  # one question for three documents
     assert config.batch_size == 8 and config.final_tokens == 2 * 12 * BLOCK_SIZE
-    unusual = command(*PRETRAIN, *given, "unusual").config  # whose schedule has a length of its own
+    unusual = command(*PRETRAIN, *given, "unusual").config  # has a schedule of fixed length
     assert unusual.max_epochs == 2 and unusual.final_tokens == 5 * DOCUMENTS * BLOCK_SIZE
+
+
+def test_the_third_mask_is_in_the_examples_and_in_the_record():
+    plain, third = command(*PRETRAIN, *TINY), command(*PRETRAIN, *TINY, "--third_mask", "--overwrite")
+    for trainer, masks in ((plain, 2), (third, 3)):
+        x, y = trainer.train_dataset.batch(torch.arange(DOCUMENTS))
+        strings = torch.cat([x, y[:, -1:]], dim=1)
+        assert (strings == data.MASK).sum(dim=1).tolist() == [masks] * DOCUMENTS
+    corruption = json.loads(Path("pre.json").read_text(encoding="utf-8"))["corruption"]
+    assert corruption["third_mask"] is True
+    stages.pretrain("vanilla", "wiki.txt", "by_keyword", third_mask=True, device="cpu", **SIZES)
+    assert Untrained.made[-1].train_dataset.third_mask
+
+
+@pytest.mark.parametrize("words", [PRETRAIN, FINETUNE], ids=["pretrain", "scratch"])
+def test_without_held_out_questions_there_is_no_validation(words):
+    assert command(*words, *TINY).test_dataset is None
+
+
+@pytest.mark.parametrize("max_epochs, eval_every", [(1, 1), (39, 1), (40, 2), (650, 32)])
+def test_validation_takes_place_about_every_twentieth_of_the_epochs(max_epochs, eval_every):
+    for words in (PRETRAIN, FINETUNE):
+        assert command(*words, *TINY, "--max_epochs", str(max_epochs)).config.eval_every == eval_every
+
+
+# -------------------------------------------------------------------------------- what is executed in real training
+
+CORE = {f"{name}.py" for name in "vocabulary dataset attention efficient_attention model optimizer trainer".split()}
+SRC = Path(stages.__file__).parent
+
+
+@contextmanager
+def entered_files():
+    """A set of the files of src/ whose functions are entered within this block."""
+    files = set()
+
+    def note(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(SRC):
+            files.add(path.relative_to(SRC).as_posix())
+
+    sys.setprofile(note)
+    try:
+        yield files
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.fixture
+def files_of_training(monkeypatch, trains):
+    """The files of src/ that Trainer.train enters."""
+    found, train = set(), Trainer.train
+
+    def watched(self):
+        self.show_progress = False
+        with entered_files() as files:
+            result = train(self)
+        found.update(files)
+        return result
+
+    monkeypatch.setattr(Trainer, "train", watched)
+    return found
+
+
+def trained(*words: str) -> None:
+    assert run.main([*words, *TINY, "--device", "cpu", "--max_epochs", "1"]) == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_plain_training_executes_only_the_core(files_of_training, variant):
+    pretrain = ["pretrain", variant, *PRETRAIN[2:], "--n_layer", "3", "--plain", *MIXING, *HELD_OUT]
+    assert run.main([*pretrain, *TINY[2:], "--recipe", "quick", "--device", "cpu", "--max_epochs", "1"]) == 0
+    wings = files_of_training - CORE
+    assert wings == {"safe/unfinished.py"}, "its on_log writes the log"
+    assert {"trainer.py", "dataset.py", "attention.py", "model.py", "optimizer.py"} <= files_of_training
+
+
+def test_training_without_plain_executes_the_faster_steps(files_of_training):
+    """Otherwise the test above would see nothing."""
+    trained(*PRETRAIN)
+    assert {"fast/steps.py", "fast/rows.py", "fast/dropout.py"} <= files_of_training
+
+
+def test_plain_finetuning_executes_only_the_core(files_of_training):
+    trained(*FINETUNE, "--plain", *HELD_OUT)
+    assert files_of_training - CORE == {"safe/unfinished.py"}
+
+
+def test_plain_evaluation_executes_no_faster_rows(trains):
+    trained(*PRETRAIN)
+    evaluate = "evaluate vanilla wiki.txt --reading_params_path pre --eval_corpus_path dev.tsv --device cpu".split()
+    outputs = {}
+    for name, flags in (("plain", ["--plain"]), ("fast", [])):
+        with entered_files() as files:
+            assert run.main([*evaluate, "--outputs_path", name, *flags]) == 0
+        assert ("fast/rows.py" in files) == (name == "fast")
+        outputs[name] = Path(name).read_text(encoding="utf-8")
+    assert outputs["plain"] == outputs["fast"]
+
+
+def test_the_command_trains_what_the_trainer_as_a_library_trains(trains):
+    """With --plain, bit for bit."""
+    words = [*PRETRAIN, *TINY, "--plain", "--device", "cpu", "--max_epochs", "3", "--batch_size", "4", "--seed", "5"]
+    assert run.main(words) == 0
+
+    corpus = data.CharCorruptionDataset(data.read_corpus("wiki.txt"), BLOCK_SIZE)
+    torch.manual_seed(5)
+    model = GPT(GPTConfig(vocab_size=corpus.vocab_size, **SIZES))
+    config = TrainerConfig(
+        max_epochs=3,
+        batch_size=4,
+        learning_rate=6e-3,
+        decay_gains_and_embeddings=True,
+        lr_decay=True,
+        warmup_tokens=512 * 20,
+        final_tokens=650 * DOCUMENTS * BLOCK_SIZE,
+        seed=5,
+    )
+    Trainer(model, corpus, None, config, show_progress=False).train()
+    written, _ = read_parameters("pre")
+    assert all(torch.equal(written[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("flags", [["--plain"], []], ids=["plain", "fast"])
+@pytest.mark.parametrize("words", [PRETRAIN, FINETUNE], ids=["pretrain", "scratch"])
+def test_the_validation_loss_is_logged_and_changes_no_parameter(trains, words, flags):
+    path, written, logs = words[-1], [], []
+    for held_out in ([], HELD_OUT):
+        assert run.main([*words, *TINY, *flags, *held_out, "--device", "cpu", "--max_epochs", "41"]) == 0
+        written.append(Path(path).read_bytes())
+        logs.append([json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()])
+    assert written[0] == written[1]
+    assert not any("validation_loss" in line for line in logs[0])
+    assert [line["epoch"] for line in logs[1] if "validation_loss" in line] == [*range(2, 41, 2), 41]
+    final = [line["validation_loss"] for line in logs[1] if "validation_loss" in line][-1]
+
+    corpus = data.CharCorruptionDataset(data.read_corpus("wiki.txt"), BLOCK_SIZE)
+    state_dict, record = read_parameters(path)
+    model = GPT(GPTConfig(**record["config"])).eval()
+    model.load_state_dict(state_dict)
+    x, y = data.NameDataset(corpus, data.read_text("dev.tsv")).batch(torch.arange(2))
+    assert final == pytest.approx(model(x, y)[1].item(), rel=1e-5)

@@ -1,8 +1,9 @@
-"""Settings of torch for a while: the precision of matrix products, and deterministic kernels."""
+"""Where and how a run computes: its processes, the precision of matrix products, deterministic kernels."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -42,3 +43,16 @@ def repeatable() -> Iterator[None]:
 def has_bf16(where: torch.device) -> bool:
     """Is bf16 fast there? CPUs and NVIDIA's GPUs before Ampere can compute in it, but slower than in float32."""
     return where.type == "cuda" and torch.cuda.get_device_capability(where) >= (8, 0)
+
+
+def processes_of_torchrun(shard: bool, plain: bool) -> Any:
+    """The processes of this run, if torchrun started several; else None."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "LOCAL_RANK" in os.environ:
+        if plain:
+            raise ValueError("--plain trains in one process: start it with python, not with torchrun")
+        from fast.parallel import Processes  # only here, because no other run needs it
+
+        return Processes.of_torchrun(shard)
+    if shard:
+        raise ValueError("--shard divides a model among processes: start several with torchrun --nproc_per_node")
+    return None

@@ -94,7 +94,7 @@ class Processes:
         torch.manual_seed((seed + self.rank + self.count * steps_done) % 2**63)
 
     def own(self, rows: Tensor) -> Tensor:
-        """This process's part of the rows (B, ...) of a batch. With too few rows for all: one row, which has no weight."""
+        """This process's part of the rows (B, ...) of a batch. If there are too few: one row, which has no weight."""
         part = rows.tensor_split(self.count)[self.rank]
         return part if len(part) else rows[:1]
 

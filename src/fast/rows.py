@@ -7,6 +7,7 @@ Shapes:  B rows, T tokens of a row, N tokens of a packed batch, nh heads of hs c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn as nn
@@ -34,20 +35,15 @@ class FusedRows(Rows):
 def fused_attention(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """`attention.attend(q, k, v, mask)` with a fused kernel where there is one; without a mask it is causal.
 
-    q (B, nh, T, hs), k and v (B, nh, S, hs) -> (B, nh, T, hs). A mechanism of its own, and dropout on a CPU, have no
-    kernel.
+    q (B, nh, T, hs), k and v (B, nh, S, hs) -> (B, nh, T, hs). There is none for a mechanism of its own, nor on a CPU
+    for dropout.
     """
     p = attention.attn_drop.p if attention.training else 0.0
-    if is_dot_product(attention) and (p == 0 or q.device.type != "cpu"):
+    if type(attention).attend is CausalSelfAttention.attend and (p == 0 or q.device.type != "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None)
     if mask is None:
         mask = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril()
     return attention.attend(q, k, v, mask)
-
-
-def is_dot_product(attention: nn.Module) -> bool:
-    """Does its class compute softmax(q k' / sqrt(hs)) v? Then torch has kernels for it."""
-    return type(attention).attend is CausalSelfAttention.attend
 
 
 # --------------------------------------------------------------------------------------------------------- packing
@@ -72,14 +68,14 @@ class PackedRows(FusedRows):
     """
 
     def __init__(self, lengths: Tensor, T: int, N: int):
-        self.B, self.T, self.N = len(lengths), T, N
+        self.shape = B, T = len(lengths), T
         ends = lengths.cumsum(0)  # (B,)
         starts = ends - lengths
         slots, place = torch.arange(N, device=ends.device), torch.arange(T, device=ends.device)
-        row = torch.searchsorted(ends, slots, right=True).clamp(max=self.B - 1)  # (N,)
+        row = torch.searchsorted(ends, slots, right=True).clamp(max=B - 1)  # (N,)
         self.is_filled = slots < ends[-1]  # (N,)
-        self.place = (slots - starts[row]) * self.is_filled  # (N,) position of each slot in its row
-        self.source = (row * T + self.place) * self.is_filled  # (N,) its place in the padded batch, row by row
+        self.at = (slots - starts[row]) * self.is_filled  # (N,) position of each slot in its row
+        self.source = (row * T + self.at) * self.is_filled  # (N,) its place in the padded batch, row by row
         self.is_real = place < lengths[:, None]  # (B, T) False for padding
         self.slot = (starts[:, None] + place) * self.is_real  # (B, T) the slot of each position; 0 for padding
         # Row i is [bounds[i], bounds[i + 1]). Empty slots form rows of their own, of at most T.
@@ -90,29 +86,19 @@ class PackedRows(FusedRows):
         """(B, T, ...) -> (1, N, ...)"""
         return Rearrange.apply(x.flatten(0, 1), self.source, self.slot.flatten(), self.is_real.flatten())[None]
 
-    def unpack(self, x: Tensor) -> Tensor:
-        """(1, N, ...) -> (B, T, ...). Padding holds the first token's numbers, which nothing reads."""
-        return Rearrange.apply(x[0], self.slot.flatten(), self.source, self.is_filled).unflatten(0, self.slot.shape)
-
-    def count(self, x: Tensor) -> int:
-        return self.B
-
-    def span(self, x: Tensor) -> int:
-        return self.T
-
-    def positions(self, x: Tensor) -> Tensor:
-        return self.place  # (N,)
-
     def whole(self, x: Tensor) -> Tensor:
-        return self.unpack(x.transpose(1, 2)).transpose(1, 2)  # (1, nh, N, hs) -> (B, nh, T, hs)
+        """Packed heads (1, nh, N, hs) -> (B, nh, T, hs). Padding holds the first token's numbers; nothing reads it."""
+        x = Rearrange.apply(x[0].transpose(0, 1), self.slot.flatten(), self.source, self.is_filled)  # (B T, nh, hs)
+        return x.unflatten(0, self.slot.shape).transpose(1, 2)
 
     def join(self, y: Tensor) -> Tensor:
-        return self.pack(super().join(y))  # (1, N, C)
+        return self.pack(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (1, N, C)
 
     def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if is_dot_product(attention) and has_packed_kernel(q):
+        if has_packed_kernel(attention, q):
             p = attention.attn_drop.p if attention.training else 0.0
-            return super(PackedRows, self).join(packed_attention(q, k, v, self.bounds, self.T, p))
+            y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
+            return y.transpose(1, 2).flatten(2)
         return self.join(fused_attention(attention, self.whole(q), self.whole(k), self.whole(v)))
 
 
@@ -133,8 +119,10 @@ class Rearrange(torch.autograd.Function):
         return gradient[inverse] * has_inverse.unflatten(0, (-1,) + (1,) * (gradient.dim() - 1)), None, None, None
 
 
-def has_packed_kernel(q: Tensor) -> bool:
-    """Is there a kernel for attention within packed rows, for queries like q (1, nh, N, hs)?"""
+def has_packed_kernel(attention: nn.Module, q: Tensor) -> bool:
+    """Is there a kernel for this attention within packed rows, for queries like q (1, nh, N, hs)?"""
+    if type(attention).attend is not CausalSelfAttention.attend:  # a mechanism of its own
+        return False
     if q.device.type != "cuda" or torch.cuda.get_device_capability(q.device) < (8, 0):  # before NVIDIA's Ampere
         return False
     if not torch.backends.cuda.is_flash_attention_available():  # not in all builds of torch for Windows
@@ -177,86 +165,59 @@ class ScaleGradient(torch.autograd.Function):
 # -------------------------------------------------------------------------------------------------------- KV cache
 
 
-class CachedRows(FusedRows):
-    """New tokens after cached ones: keys and values of every layer are kept, so one more token costs one token's work.
+@dataclass(eq=False)
+class CachedReader(FusedRows):
+    """`GPT.next_logits` with a KV cache, for one call of `GPT.generate`.
 
-    Each row has its own positions, so prompts of different lengths share one cache. A slot that was written for padding
-    is overwritten when the row's own token gets there, and no query looks ahead of itself.
-    """
+    Keys and values of every layer are kept, so that one more token costs one token's work. The first call reads the
+    prompts; what they all begin with is read once. Every later call reads one new token a row. Each row has its own
+    positions, so prompts of different lengths share one cache: a slot that was written for padding is overwritten when
+    the row's own token gets there, and no query looks ahead of itself.
 
-    def __init__(self, max_positions: int):
-        self.max_positions = max_positions
-        self.n_read = 0  # tokens of the longest row so far
-        self.at = torch.zeros(0)  # (B, T) positions of the tokens that are read now
-        self.kept: dict[nn.Module, tuple[Tensor, Tensor]] = {}  # keys and values (B, nh, max_positions, hs) of each layer
-
-    def read(self, at: Tensor) -> "CachedRows":
-        """Prepare to read tokens at the positions `at` (B, T), which are below the sum of all T so far."""
-        self.at, self.n_read = at, self.n_read + at.size(1)
-        return self
-
-    def repeat(self, n: int) -> None:
-        """Let the one row that has been read stand for n rows."""
-        self.kept = {layer: (k.repeat(n, 1, 1, 1), v.repeat(n, 1, 1, 1)) for layer, (k, v) in self.kept.items()}
-
-    def span(self, x: Tensor) -> int:
-        return self.max_positions
-
-    def positions(self, x: Tensor) -> Tensor:
-        return self.at
-
-    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        B, nh, _, hs = k.shape
-        if attention not in self.kept:
-            self.kept[attention] = k.new_zeros(B, nh, self.max_positions, hs), k.new_zeros(B, nh, self.max_positions, hs)
-        keys, values = self.kept[attention]
-        row = torch.arange(B, device=k.device)[:, None]  # (B, 1)
-        keys[row, :, self.at] = k.transpose(1, 2)  # indexed as (B, T, nh, hs)
-        values[row, :, self.at] = v.transpose(1, 2)
-        slots = torch.arange(self.n_read, device=k.device)
-        mask = (slots <= self.at[:, :, None])[:, None]  # (B, 1, T, S)
-        keys, values = keys[:, :, : self.n_read], values[:, :, : self.n_read]  # (B, nh, S, hs) each
-        return self.join(fused_attention(attention, q, keys, values, mask))
-
-
-class CachedReader:
-    """`GPT.next_logits` for one call of `GPT.generate`, with a KV cache.
-
-    The first call reads the prompts; what they all begin with is read once. Every later call reads one new token a row.
     Once a row outgrows the block its window slides, every token changes its position, and the cache is void: from then
     on, and for variants without a cache, every call reads whole rows.
     """
 
-    def __init__(self, model: nn.Module):
-        self.model = model
-        self.longest = 0  # tokens of the longest row; 0 before the first call
-        self.cache: CachedRows | None = None
+    model: nn.Module
+    longest: int = 0  # tokens of the longest row; 0 before the first call
+    n_read: int = 0  # tokens of the longest row that are cached
+    at: Tensor | None = None  # (B, T) positions of the tokens that are read now
+    kept: dict[nn.Module, Tensor] = field(default_factory=dict)  # of each layer: keys and values (2, B, nh, slots, hs)
 
     def __call__(self, tokens: Tensor, ends: Tensor) -> Tensor:
+        """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
         block_size = self.model.config.block_size
         first = self.longest == 0
         self.longest = int(ends.max()) if first else self.longest + 1  # the one wait for the device
         if self.longest > block_size or not self.model.variant.cacheable:
             return self.read_whole_rows(tokens, ends)
-        if not first and self.cache is not None:
-            new = tokens.gather(1, ends[:, None] - 1)  # (B, 1)
-            return self.model(new, rows=self.cache.read(ends[:, None] - 1))[0][:, -1]
-        self.cache = CachedRows(min(tokens.size(1), block_size))
-        shared = self.read_shared_prefix(tokens, ends)
-        at = torch.arange(shared, self.longest, device=tokens.device).expand(len(tokens), -1)
-        logits, _ = self.model(tokens[:, shared : self.longest], rows=self.cache.read(at))  # (B, longest - shared, V)
+        if not first:
+            new, self.at, self.n_read = tokens.gather(1, ends[:, None] - 1), ends[:, None] - 1, self.longest  # (B, 1)
+            return self.model(new, rows=self)[0][:, -1]
+        self.slots = min(tokens.size(1), block_size)
+        place = torch.arange(self.longest, device=tokens.device)
+        # Read what all prompts begin with, once for all. The last token of every prompt is still to be read.
+        same = (tokens[:, : self.longest] == tokens[:1, : self.longest]).all(dim=0).long().cumprod(dim=0).sum()
+        shared = int(torch.minimum(same, ends.min() - 1)) if len(tokens) > 1 else 0
+        if shared > 0:
+            self.at, self.n_read = place[None, :shared], shared
+            self.model(tokens[:1, :shared], rows=self)
+            self.kept = {layer: kv.repeat(1, len(tokens), 1, 1, 1) for layer, kv in self.kept.items()}
+        self.at, self.n_read = place[shared:].expand(len(tokens), -1), self.longest
+        logits, _ = self.model(tokens[:, shared : self.longest], rows=self)  # (B, longest - shared, V)
         return logits[torch.arange(len(ends), device=ends.device), ends - 1 - shared]
 
-    def read_shared_prefix(self, tokens: Tensor, ends: Tensor) -> int:
-        """Read what all prompts begin with, once for all. Returns its length."""
-        same = (tokens == tokens[0]).all(dim=0).long().cumprod(dim=0).sum()
-        shared = int(torch.minimum(same, ends.min() - 1))  # the last token of every prompt is still to be read
-        if len(tokens) == 1 or shared == 0:
-            return 0
-        at = torch.arange(shared, device=tokens.device)[None]
-        self.model(tokens[:1, :shared], rows=self.cache.read(at))
-        self.cache.repeat(len(tokens))
-        return shared
+    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        assert self.at is not None
+        if attention not in self.kept:
+            self.kept[attention] = k.new_zeros(2, *k.shape[:2], self.slots, k.size(3))
+        keys, values = self.kept[attention]  # (B, nh, slots, hs) each
+        row = torch.arange(len(k), device=k.device)[:, None]  # (B, 1)
+        keys[row, :, self.at] = k.transpose(1, 2)  # indexed as (B, T, nh, hs)
+        values[row, :, self.at] = v.transpose(1, 2)
+        mask = (torch.arange(self.n_read, device=k.device) <= self.at[:, :, None])[:, None]  # (B, 1, T, S)
+        y = fused_attention(attention, q, keys[:, :, : self.n_read], values[:, :, : self.n_read], mask)
+        return y.transpose(1, 2).flatten(2)
 
     def read_whole_rows(self, tokens: Tensor, ends: Tensor) -> Tensor:
         width = min(self.longest, self.model.config.block_size)

@@ -40,7 +40,7 @@ class PackedStep:
         bf16: bool = False,
     ):
         self.model, self.optimizer, self.config = model, optimizer, config
-        self.forward, self.bf16 = forward or model, bf16
+        self.forward, self.bf16 = model if forward is None else forward, bf16  # a compiled module has no truth value
         self.device_type = next(model.parameters()).device.type
 
     def __call__(self, x: Tensor, y: Tensor, slots: int | None = None) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,10 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from attention import VARIANTS
+from dataset import find_file
+from model import GPT, GPTConfig
+
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
@@ -94,6 +98,16 @@ def refuse_overwriting(outputs: Iterable[str | Path], *inputs: str | Path | None
             same = output.exists() and path.exists() and output.samefile(path)
             if same or output.resolve() == path.resolve():
                 raise ValueError(f"{output}: cannot be written: it is one of the files to read")
+
+
+def check_outputs(path: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse now what training at `path` could not write afterwards, or must not. Only the first process writes."""
+    if int(os.environ.get("RANK", 0)) > 0:
+        return
+    outputs = [f"{path}{ending}" for ending in ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl")]
+    refuse_overwriting(outputs, *[find_file(name) for name in inputs if name is not None])
+    for output in outputs:
+        check_writable(output)
 
 
 def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
@@ -231,3 +245,59 @@ def read_record(path: str | Path) -> Any:
         return json.loads(sidecar.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: not JSON: {error}") from None
+
+
+# ------------------------------------------------------------------------------------------------- making a model
+
+
+COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
+
+
+def recorded_config(variant: str, path: str | Path, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the GPTConfig in the record of the parameters at `path`. What the caller says must agree with them.
+
+    settings: sizes, and options of the variant, as the caller has them; None where nothing was said
+    """
+    fields = record["config"]
+    if variant != record["variant"]:
+        raise ValueError(f"{path}: holds a {record['variant']} model, not a {variant} one")
+    if fields.get("vocab_size") != len(record["vocabulary"]):
+        raise ValueError(f"{path}.json: its config is not one of this code: the vocabulary has another size")
+    options = fields.get("options")
+    trained = fields | (options if isinstance(options, dict) else {})
+    for name, value in settings.items():
+        if value is not None and name not in trained:
+            raise ValueError(f"the variant {variant} has no option {name}")
+        if value is not None and value != trained[name]:
+            raise ValueError(f"{path}: was trained with {name} {trained[name]}, not {value}")
+    return fields
+
+
+def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, Any]) -> GPT:
+    """A model with the parameters of a state_dict, of this code or of the course's, that was read from `path`.
+
+    fields: of its GPTConfig. Raises ValueError if they are not those of a GPTConfig. Raises ValueError with the first
+    tensor that is missing, unknown or of another shape, before memory is taken for a model that does not fit the file.
+    """
+    given = {name: value for name, value in state_dict.items() if not name.endswith(COURSE_BUFFERS)}
+    n_blocks = len({name.split(".")[1] for name in given if name.startswith("blocks.")})
+    try:
+        config = GPTConfig(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its config is not one of this code: {error}") from None
+    if n_blocks + 2 * VARIANTS[config.variant].bottleneck != config.n_layer:
+        raise ValueError(f"{path}: has {n_blocks} blocks: not the parameters of {config.n_layer} layers")
+    with torch.device("meta"):
+        wanted = GPT(config).state_dict()  # shapes without memory
+    for name in sorted(wanted.keys() | given.keys()):
+        if name not in given or name not in wanted:
+            what = "lacks the" if name in wanted else "has an unknown"
+            raise ValueError(f"{path}: {what} tensor {name}: not the parameters of a {config.variant} model")
+        if given[name].shape != wanted[name].shape:
+            have, want = tuple(given[name].shape), tuple(wanted[name].shape)
+            raise ValueError(
+                f"{path}: {name} has shape {have} where the model has {want}: another corpus or other sizes?"
+            )
+    model = GPT(config)
+    model.load_state_dict(given)
+    return model

@@ -173,8 +173,8 @@ def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedR
         if not job.processes.agree(trainer.steps_done, job.where):
             raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")
         job.processes.seed_dropout(config.seed, trainer.steps_done)
-    notes = ", no checkpoints" * job.sharded + f", continued after step {trainer.steps_done:,}" * (trainer.steps_done > 0)
-    print(f"computed in {how}{notes}", flush=True)
+    continued = f", continued after step {trainer.steps_done:,}" * (trainer.steps_done > 0)
+    print(f"computed in {how}{', no checkpoints' * job.sharded}{continued}", flush=True)
     return trainer, how
 
 
@@ -183,4 +183,3 @@ def gathered(job: Job) -> GPT:
     whole, model = job.processes.whole_state_dict(job.model), GPT(job.model.config)
     model.load_state_dict(whole, strict=job.is_first)
     return model
-

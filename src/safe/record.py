@@ -5,8 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from recipes import RECIPES
 from safe.files import file_sha256, read_record
-from vocabulary import printable
+from vocabulary import Vocabulary, printable
 
 # What the parameters follow from on a given machine: the contents of files, but not their names.
 IDENTITY = (
@@ -55,6 +56,25 @@ def complete_already(path: str | Path, record: dict[str, Any]) -> dict[str, Any]
         return there if same and there.get("sha256") == file_sha256(path) else None
     except (OSError, ValueError):
         return None
+
+
+def recipe_of(record: dict[str, Any] | None, path: str | Path | None) -> str:
+    """The recipe that a record names, or `course`."""
+    name = (record or {}).get("recipe", "course")
+    if name not in list(RECIPES):
+        raise ValueError(f"{path}.json: names the recipe {name!r}, which this code does not have")
+    return name
+
+
+def check_vocabulary(
+    vocabulary: Vocabulary, record: dict[str, Any], corpus_path: str | Path, params_path: str | Path
+) -> None:
+    """Raise ValueError if a corpus has another vocabulary than the parameters were trained with."""
+    if vocabulary.characters != record["vocabulary"]:
+        raise ValueError(
+            f"{params_path}: was trained with another vocabulary ({len(record['vocabulary'])} entries) than "
+            f"{corpus_path} gives ({len(vocabulary)}): name the corpus it was pretrained on"
+        )
 
 
 def show(path: str | Path) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from recipes import Stage, override
 
+HOW, SPEED = "how to train", "speed and memory"  # groups of flags in --help
+DTYPES, COMPILE = ("float32", "tf32", "bf16"), ("on", "off", "auto")
 
 
 def flag(default: Any, group: str, about: str, **more: Any) -> Any:
@@ -19,25 +21,21 @@ def flag(default: Any, group: str, about: str, **more: Any) -> Any:
 class Running:
     """How a training stage is run. What it learns is up to its recipe."""
 
-    max_epochs: int | None = flag(None, "training", "passes over the rows (default: the recipe's)", type=int)
-    batch_size: int | None = flag(
-        None, "training", "documents or questions in a step (default: the recipe's; mixed-in questions come on top)", type=int
-    )
-    seed: int = flag(0, "training", "seed for initialisation, dropout, data order and corruption (default 0)", type=int)
-    resume: bool = flag(False, "training", "continue the unfinished run, if there is one")
-    overwrite: bool = flag(False, "training", "discard the unfinished run and start again")
-    checkpoint_every: float = flag(
-        60, "training", "seconds between checkpoints; 0 saves after each step (default 60)", type=float, metavar="SECONDS"
-    )
-    tb_expt_name: str | None = flag(None, "training", "log to TensorBoard as well, under expt/NAME", metavar="NAME")
-    plain: bool = flag(False, "speed", "run exactly the code of src/*.py, without the optimisations of src/fast")
+    max_epochs: int | None = flag(None, HOW, "passes over the rows (default: the recipe's)", type=int, metavar="N")
+    batch_size: int | None = flag(None, HOW, "rows in a step, without mixed-in questions", type=int, metavar="N")
+    seed: int = flag(0, HOW, "seed for initialisation, dropout, data order and corruption (default 0)", type=int)
+    resume: bool = flag(False, HOW, "continue the unfinished run, if there is one")
+    overwrite: bool = flag(False, HOW, "discard the unfinished run and start again")
+    checkpoint_every: float = flag(60, HOW, "seconds between checkpoints, 0: each step (default 60)", type=float)
+    tb_expt_name: str | None = flag(None, HOW, "log to TensorBoard as well, under expt/NAME", metavar="NAME")
+    plain: bool = flag(False, SPEED, "run exactly the code of src/*.py, without the optimisations of src/fast")
     dtype: str | None = flag(
-        None, "speed", "precision of matrix products on a GPU (default: the recipe's)", choices=("float32", "tf32", "bf16")
+        None, SPEED, "precision of matrix products on a GPU (default: the recipe's)", choices=DTYPES
     )
-    compile: str = flag("auto", "speed", "compile the model; auto: if the run is long enough", choices=("on", "off", "auto"))
-    deterministic: bool = flag(False, "speed", "compute the same bits every time on a GPU too, a little more slowly")
-    shard: bool = flag(False, "speed", "divide the model among the processes of torchrun; leaves no checkpoints")
-    device: str | None = flag(None, "speed", "cuda, mps or cpu (default: the first of these that is there)")
+    compile: str = flag("auto", SPEED, "compile the model (auto: if the run is long enough)", choices=COMPILE)
+    deterministic: bool = flag(False, SPEED, "compute the same bits every time on a GPU too, a little more slowly")
+    shard: bool = flag(False, SPEED, "divide the model among the processes of torchrun; leaves no checkpoints")
+    device: str | None = flag(None, SPEED, "cuda, mps or cpu (default: the first of these that is there)")
 
     @classmethod
     def split(cls, options: dict[str, Any]) -> tuple["Running", dict[str, Any]]:

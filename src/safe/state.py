@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trainer import Diverged, Trainer, lr_at
 
-KINDS: dict[str, type] = {"steps": int, "tokens": int, "loss_steps": int, "seconds": float, "loss_sum": float, "line": dict}
+KINDS: dict[str, type] = {"steps": int, "tokens": int, "loss_steps": int, "seconds": float, "loss_sum": float}
+KINDS |= {"line": dict}
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""Ask a trained model and see how sure it is: answers with confidences, runners-up, and what attention looks at.
+"""Ask a trained model and see how sure it is: answers with confidences, runners-up, and where attention goes.
 
-The confidence of an answer is the product of the probabilities of its characters and of the MASK that closes it: the
-probability that the model, drawing character by character, would have said exactly this.
+The confidence of an answer is the product of the probabilities of its characters and of the MASK that closes it. It is
+the probability that the model says exactly this when it draws character by character.
 
-Shapes:  B questions, P longest prompt, N longest answer, L = P + N, M characters of all answers, V = vocab_size.
+Shapes:  B questions, P longest prompt, N longest answer, M characters of all answers together, V = vocab_size.
 """
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,12 @@ from tqdm import tqdm
 
 import dataset as data
 import stages
-import startup
-from attention import CausalSelfAttention, written_out_attention
-from calibration import bin_of, confidences_at, wilson
-from checkpoint import file_sha256
-from dropout import without_dropout
-from model import GPT
-from vocabulary import printable
+from attention import CausalSelfAttention
+from fast.rows import CachedReader
+from model import GPT, evaluation_mode
+from safe.files import file_sha256
+from trust.calibration import bin_of, confidences_at, wilson
+from vocabulary import MASK, MASK_CHAR, Vocabulary, printable
 
 RUNNERS_UP = 5
 BARS = " ▁▂▃▄▅▆▇█"
@@ -34,123 +34,108 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 @dataclass
 class Answers:
-    """What a model says to B questions, and the logits it says it from: all that calibration needs."""
+    """What a model says to B questions, and the distributions that it says it from: all that calibration needs."""
 
     texts: list[str]  # (B,)
-    logits: np.ndarray  # (M, V) float32: of each character of each answer, the closing MASK among them
-    tokens: np.ndarray  # (M,) what was said there
-    rows: np.ndarray  # (M,) to which question
+    log_probs: np.ndarray  # (M, V) float32: one row for each character of each answer, the closing MASK included
+    tokens: np.ndarray  # (M,) the character that was chosen there
+    rows: np.ndarray  # (M,) the question that it answers
     confidence: np.ndarray  # (B,)
 
 
-@torch.inference_mode()
 def answer_with_confidence(
-    model: GPT, corpus: data.CharCorruptionDataset, ids: Tensor, lengths: Tensor, said: Tensor | None = None
+    model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, max_length: int = stages.ANSWER_LENGTH
 ) -> Answers:
     """Greedy answers to prompts `question MASK` (ids (B, P), lengths (B,)) with their confidences.
 
-    All probabilities come from one forward pass over prompts and answers together. An answer that never closes is cut
-    at stages.ANSWER_LENGTH characters or the end of the block, and its confidence is that of the characters until
-    there. `said` (B, S) makes the answers begin with these tokens, whose probabilities count as the others' do.
+    An answer that has not ended after `max_length` characters is cut there. Its confidence is that of these characters.
     """
-    texts, logits, tokens, rows = [], [], [], []
-    starts = range(0, len(ids), stages.rows_at_once(model.device))
-    with without_dropout(model):
-        for first in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
-            batch = slice(first, first + starts.step)
-            prompt, length = ids[batch].to(model.device), lengths[batch].to(model.device)
-            begun, begun_length = prompt, length
-            if said is not None:
-                begun_length = length + said.size(1)
-                begun = _put(prompt, length, said[batch].to(model.device))
-            still = stages.ANSWER_LENGTH - (0 if said is None else said.size(1))
-            new = model.generate(begun, begun_length, still, stop_token=data.MASK)  # (B, N)
-            if said is not None:
-                new = torch.cat([said[batch].to(model.device), new], dim=1)
-            string = _put(prompt, length, new)[:, : model.config.block_size]  # (B, L)
-            predicted = model(string[:, :-1])[0]  # (B, L - 1, V), entry t predicts string[:, t + 1]
-            # An answer lasts until its first MASK, that MASK included.
-            ended = (new == data.MASK).long().cumsum(dim=1) - (new == data.MASK).long()  # (B, N)
-            step = torch.arange(new.size(1), device=new.device)
-            place = length[:, None] - 1 + step  # (B, N) where each character is predicted
-            row, column = ((ended == 0) & (place < predicted.size(1))).nonzero(as_tuple=True)  # (M,) each, by row
-            logits.append(predicted[row, place[row, column]].float().cpu().numpy())
-            tokens.append(new[row, column].cpu().numpy())
-            rows.append(row.cpu().numpy() + first)
-            texts += [stages.text_of(answer, corpus) for answer in new.tolist()]
-    together = [np.concatenate(parts) for parts in (logits, tokens, rows)]
+    texts, log_probs, tokens, rows, where = [], [], [], [], model.head.weight.device
+    starts = range(0, len(ids), stages.ROWS_ON_CPU if where.type == "cpu" else stages.ROWS)
+    for start in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
+        batch = slice(start, start + starts.step)
+        prompts, reader = ids[batch].to(where), CachedReader(model)
+        said, log_p = model.generate(prompts, lengths[batch], max_length, MASK, reader=reader, log_probs=True)
+        is_mask = (said == MASK).long()  # (B, N)
+        masks_before = is_mask.cumsum(dim=1) - is_mask
+        row, column = (masks_before == 0).nonzero(as_tuple=True)  # (M,) each: up to the first MASK, which counts too
+        texts += [vocabulary.decode_answer(answer) for answer in said.tolist()]
+        log_probs.append(log_p[row, column].cpu().numpy())
+        tokens.append(said[row, column].cpu().numpy())
+        rows.append(row.cpu().numpy() + start)
+    together = [np.concatenate(parts) for parts in (log_probs, tokens, rows)]
     return Answers(texts, *together, confidences_at(*together, 1.0)[0])
 
 
-def _put(prompt: Tensor, length: Tensor, new: Tensor) -> Tensor:
-    """(B, P + N): the prompts (B, P) with new (B, N) written over whatever follows their `length` (B,) tokens."""
-    string = torch.nn.functional.pad(prompt, (0, new.size(1)))  # PAD is 0
-    at = length[:, None] + torch.arange(new.size(1), device=new.device)  # (B, N)
-    return string.scatter(1, at, new)
-
-
 def runners_up(
-    model: GPT, corpus: data.CharCorruptionDataset, ids: Tensor, lengths: Tensor, count: int = RUNNERS_UP
+    model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, count: int = RUNNERS_UP
 ) -> list[tuple[str, float]]:
     """(answer, confidence) of `count` answers to one prompt (1, P): the greedy one, then the others, likeliest first.
 
-    One for each of the likeliest first characters, continued greedily. So of two places with one initial only one
-    shows, the list is not the most probable `count` of all strings, and another may be likelier than the greedy one.
+    Each answer begins with another one of the likeliest first characters and goes on greedily. So these are not the
+    `count` most probable strings: of two places with the same initial only one appears, and an answer may be likelier
+    than the greedy one. `count` is at least 2.
     """
-    with torch.inference_mode(), without_dropout(model):
-        first = model(ids.to(model.device))[0][0, int(lengths[0]) - 1]  # (V,)
-    said = first.topk(min(count, len(first))).indices[:, None]  # (count, 1)
-    n = len(said)
-    found = answer_with_confidence(model, corpus, ids.expand(n, -1), lengths.expand(n), said)
-    greedy, *others = zip(found.texts, found.confidence.tolist(), strict=True)
-    return [greedy, *sorted(others, key=lambda pair: -pair[1])]
+    prompt = ids[:, : int(lengths[0])]  # (1, length)
+    greedy = answer_with_confidence(model, vocabulary, prompt, lengths)
+    likeliest = np.argsort(-greedy.log_probs[0], kind="stable")  # (V,)
+    others = torch.from_numpy(likeliest[likeliest != greedy.tokens[0]][: count - 1])  # (K,) first characters
+    begun = torch.cat([prompt.expand(len(others), -1), others[:, None]], dim=1)  # (K, length + 1)
+    rest = answer_with_confidence(
+        model, vocabulary, begun, (lengths + 1).expand(len(others)), stages.ANSWER_LENGTH - 1
+    )
+    found = []
+    for i, first in enumerate(others.tolist()):
+        text = vocabulary.decode_answer([first, *rest.tokens[rest.rows == i].tolist()])
+        after = 1.0 if first == MASK else float(rest.confidence[i])  # nothing follows the MASK that closes an answer
+        found.append((text, float(np.exp(greedy.log_probs[0, first])) * after))
+    return [(greedy.texts[0], float(greedy.confidence[0])), *sorted(found, key=lambda pair: -pair[1])]
 
 
 # ------------------------------------------------------------------------------------------------------- attention
 
 
 @contextmanager
-def _weights_kept(model: GPT):
-    """While this lasts every layer's attention weights (B, nh, T, T) of the last forward are in the list it gives."""
+def weights_kept(model: GPT) -> Iterator[list[Tensor]]:
+    """A list to which every layer adds its attention weights (B, nh, T, T) while the block lasts.
+
+    The weights are what the dropout on attention reads, in a forward pass over whole rows.
+    """
     kept: list[Tensor] = []
-    modules = [block.attn for block in model.blocks]
-    for attn in modules:
-
-        def attend(q, k, v, mask=None, attn=attn):
-            kept.append(written_out_attention(q, k, v)[1])
-            return type(attn)._attend(attn, q, k, v, mask)
-
-        attn._attend = attend
+    hooks = [
+        block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: kept.append(inputs[0]))
+        for block in model.blocks
+    ]
     try:
         yield kept
     finally:
-        for attn in modules:
-            del attn._attend
+        for hook in hooks:
+            hook.remove()
 
 
 @torch.inference_mode()
 def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
     """(n_layer, P): how much the first character of the answer looks at each token of the prompt ids (1, P).
 
-    The weights of the last token of the prompt, the MASK from which that character is predicted; mean over the heads,
-    so each layer's sum to 1. ValueError for a variant whose weights are not softmax(q k') of all tokens.
+    That character is predicted from the MASK that ends the prompt, so these are the weights of the last token. They
+    are averaged over the heads; those of a layer sum to 1. Raises ValueError for a variant whose weights are not
+    softmax(q k') of all tokens.
     """
-    # Where scores are made otherwise than in CausalSelfAttention, writing that out would draw something else.
-    if model.variant.bottleneck or getattr(model.variant, "_attend", None) is not CausalSelfAttention._attend:
+    if model.variant.bottleneck or getattr(model.variant, "attend", None) is not CausalSelfAttention.attend:
         raise ValueError(
-            f"--show attention: the weights of {model.config.variant} are not one number for every two characters, so "
-            "there is nothing to draw: choose a vanilla, sinusoidal or rope model"
+            f"--show attention: a {model.config.variant} model does not compare every character with every other, so "
+            "there are no weights to draw: choose a vanilla, sinusoidal or rope model"
         )
-    with without_dropout(model), _weights_kept(model) as kept:
-        model(ids.to(model.device))
+    with evaluation_mode(model), weights_kept(model) as kept:
+        model(ids.to(model.head.weight.device))
     return torch.stack([weights[0, :, -1].mean(dim=0) for weights in kept]).cpu()
 
 
 def draw_attention(weights: Tensor, question: str, name: slice) -> str:
-    """Lines of text: under the question, for every layer, a bar for each character, MASK included."""
-    lines = ["What the answer's first character looks at, mean over heads; a full bar is the layer's largest weight:"]
-    # One cell for each character, as for each bar.
-    lines.append(f"{'':9}{''.join(c if c.isprintable() else '.' for c in question)}{data.MASK_CHAR}")
+    """Lines of text: the question and, under it, a bar for each character in every layer, the MASK included."""
+    lines = ["Where the answer's first character looks, averaged over heads. A full bar is its layer's largest weight:"]
+    # A character that cannot be printed takes one cell, as its bar does.
+    lines.append(f"{'':9}{''.join(c if c.isprintable() else '.' for c in question)}{MASK_CHAR}")
     for layer, row in enumerate(weights, 1):
         heights = (row / row.max() * (len(BARS) - 1)).ceil().int().tolist()
         on_name = f"{row[name].sum():4.0%} on the name, largest weight {row.max():.0%}"
@@ -158,7 +143,15 @@ def draw_attention(weights: Tensor, question: str, name: slice) -> str:
     return "\n".join(lines)
 
 
+def place_of_name(question: str) -> slice:
+    """The place of NAME in "Where was NAME born?"; the whole of any other question."""
+    start, end = len("Where was "), question.rfind(" born?")
+    return slice(start, end) if question.startswith("Where was ") and end > start else slice(0, len(question))
+
+
 # ----------------------------------------------------------------------------------------------- how far to trust it
+
+UNKNOWN = "How often the model is right at this confidence is not known"
 
 
 def calibration_path(params_path: str | Path) -> Path:
@@ -166,37 +159,42 @@ def calibration_path(params_path: str | Path) -> Path:
 
 
 def trust(confidence: float, params_path: str | Path) -> str:
-    """A sentence: is this a confidence at which the model is usually right? From the record that `report` writes."""
+    """A sentence or two: is the model usually right at this confidence? From the record that `report` writes."""
     path = calibration_path(params_path)
-    unknown = "How often it is right at such a confidence cannot be told: "
     if not path.exists():
-        return f"{unknown}there is no {path} (run.py report writes it)."
+        return f"{UNKNOWN}: there is no {path} (python src/run.py report writes it)."
     try:
         record = json.loads(path.read_bytes())
-        known = record["sha256"] == file_sha256(params_path)
-        bins, questions = record["bins"], record["questions"]
-        found = bins[int(bin_of(confidence, len(bins)))]
-        total, right, low, high = (found[key] for key in ("total", "right", "low", "high"))
-        unseen = record.get("unseen_share_of_bin")
-        unseen = None if unseen is None else float(unseen[int(bin_of(confidence, len(bins)))])
-        interval, span, share = wilson(right, total), f"{low:.0%} to {high:.0%}", right / max(1, total)
+        sentences = verdict(confidence, record)
+        if record["sha256"] == file_sha256(params_path):
+            return sentences
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        return f"{unknown}{path} is damaged (run.py report writes it anew)."
-    if not known:
-        return f"{unknown}{path} is about other parameters (run.py report writes it anew)."
+        return f"{UNKNOWN}: {path} is damaged (python src/run.py report writes a new one)."
+    return f"{UNKNOWN}: {path} is about other parameters (python src/run.py report writes a new one)."
+
+
+def verdict(confidence: float, record: dict[str, Any]) -> str:
+    """What the record of `report` says about this confidence.
+
+    The 95% interval decides: "usually" means that all of it is on one side of a half.
+    """
+    number = int(bin_of(confidence, len(record["bins"])))
+    group, questions = record["bins"][number], printable(record["questions"])
+    total, right, span = group["total"], group["right"], f"{group['low']:.0%} to {group['high']:.0%}"
+    low, high = wilson(right, total)
     if total < 5:
-        return f"{unknown}only {total} answers to {questions} had a confidence of {span}."
-    word = "is usually right" if interval[0] > 0.5 else "is usually wrong" if interval[1] < 0.5 else "may be either"
-    sentence = (
-        f"At {span} it {word}: {right} of the {total} answers to {questions} with such a confidence were right "
-        f"({share:.0%}; 95% interval {interval[0]:.0%} to {interval[1]:.0%})."
+        return f"{UNKNOWN}: only {total} answers to {questions} had a confidence of {span}."
+    word = "is usually right" if low > 0.5 else "is usually wrong" if high < 0.5 else "may be either"
+    sentences = (
+        f"At a confidence of {span} it {word}: {right} of the {total} answers to {questions} with such a confidence "
+        f"were right ({right / total:.0%}; 95% interval {low:.0%} to {high:.0%})."
     )
-    if unseen is not None:
-        sentence += (
-            f"\nThat holds for people in the texts. Of its answers about people nobody wrote about, all made up, "
-            f"{unseen:.0%} have such a confidence too."
+    if "unseen_share_of_bin" in record:
+        sentences += (
+            "\nThis holds for people in the texts. Of the answers about people nobody wrote about, which are all made "
+            f"up, {float(record['unseen_share_of_bin'][number]):.0%} have such a confidence too."
         )
-    return sentence
+    return sentences
 
 
 # --------------------------------------------------------------------------------------------------------- command
@@ -209,29 +207,27 @@ def ask(
     question: str | None = None,
     *,
     show: str | None = None,
-    recipe: str | None = None,
-    device: str | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> None:
-    """Ask one question, or without one those that are typed in, and print the answer and how far to trust it.
+    """Ask one question and print the answer and how far to trust it. Without a question, read questions from stdin.
 
-    A name alone stands for "Where was NAME born?". `show` "attention" draws what the answer looks at.
+    question: a name alone stands for "Where was NAME born?"
+    show:     "attention" draws which characters of the question the answer looks at
+    options:  those of `stages.load_trained`
     """
-    startup.refuse_several_processes("ask")
-    with startup.opened(variant, pretrain_corpus_path, reading_params_path, recipe, device, **settings) as opened:
-        model, corpus = opened
+    with stages.load_trained(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
         if question is not None:
-            print(reply(model, corpus, question, reading_params_path, show))
+            print(reply(model, vocabulary, question, reading_params_path, show))
             return
-        print("A question or a name a line; an empty line ends.")
-        while asked := _line():
+        print("Type a question or a name. An empty line ends.")
+        while typed := typed_line():
             try:
-                print(reply(model, corpus, asked, reading_params_path, show), end="\n\n")
-            except ValueError as error:  # a character without a token, say: the next question may be better
-                print(error, file=sys.stderr)
+                print(reply(model, vocabulary, typed, reading_params_path, show), end="\n\n")
+            except ValueError as error:  # such as a character without a token: the next question may be better
+                print(printable(str(error)), file=sys.stderr)
 
 
-def _line() -> str:
+def typed_line() -> str:
     try:
         return input("> ").strip()
     except EOFError:
@@ -239,20 +235,18 @@ def _line() -> str:
 
 
 def reply(
-    model: GPT, corpus: data.CharCorruptionDataset, asked: str, params_path: str | Path, show: str | None = None
+    model: GPT, vocabulary: Vocabulary, asked: str, params_path: str | Path, show: str | None = None
 ) -> str:
     """What `ask` prints for one question."""
     asked = asked.strip()
     if not asked:
         raise ValueError("the question is empty")
     question = asked if asked.endswith("?") else f"Where was {asked} born?"
-    ids, lengths = data.encode_questions([question], corpus.stoi, corpus.block_size, "the question")
-    (best, confidence), *others = runners_up(model, corpus, ids, lengths)
+    ids, lengths = data.encode_questions([question], vocabulary, model.config.block_size, "input")
+    (best, confidence), *others = runners_up(model, vocabulary, ids, lengths)
     lines = [printable(question), f"{printable(best)}  (the model's own probability: {confidence:.1%})"]
     lines.append("Other first letters would lead to: " + ", ".join(f"{printable(text)} {p:.1%}" for text, p in others))
     lines.append(trust(confidence, params_path))
     if show == "attention":
-        start, end = question.find("Where was ") + 10, question.rfind(" born?")
-        name = slice(start, end) if question.startswith("Where was ") and end > start else slice(0, len(question))
-        lines.append(draw_attention(attention_to_prompt(model, ids), question, name))
+        lines.append(draw_attention(attention_to_prompt(model, ids), question, place_of_name(question)))
     return "\n".join(lines)

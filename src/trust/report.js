@@ -1,5 +1,6 @@
-// What the report's page does when it is touched; report_interactive.py makes what it works on. Without this script the
-// page is whole, only still. The first half takes plain data and knows no page: the tests hold it against calibration.py.
+// Makes the report's page interactive, with the controls and data from report_interactive.py. Without this script the
+// page is complete, but nothing moves. The functions of the first half take plain data, and know nothing of the page: the
+// tests compare them with calibration.py.
 "use strict";
 
 // An answer is given if its confidence is `threshold` or more. run: {confidence: [N], right: [N], unseen: [U] or null}.
@@ -24,7 +25,7 @@ function wilson(right, total) {
   return [right === 0 ? 0 : centre - half, right === total ? 1 : centre + half];
 }
 
-// Rounds 6.25 to 6.2 as Python does, so that a number reads the same wherever it stands on the page.
+// Rounds 6.25 to 6.2 as Python does, so that a number reads the same everywhere on the page.
 const oneDigit = new Intl.NumberFormat("en", {
   minimumFractionDigits: 1, maximumFractionDigits: 1, roundingMode: "halfEven", useGrouping: false,
 });
@@ -42,7 +43,7 @@ function interval(right, total) {
   return `${oneDigit.format(100 * low)} to ${oneDigit.format(100 * high)}%`;
 }
 
-// Two sentences about what abstain counted: about the questions, and about people nobody wrote about.
+// Two sentences about the counts of abstain: on the questions, and on people nobody wrote about.
 function sentences(threshold, count) {
   const from = `From a confidence of ${percent(threshold)} up it answers`;
   const known = count.answered
@@ -56,10 +57,10 @@ function sentences(threshold, count) {
   return [known, unseen.trim()];
 }
 
-// Łódź is found by lodz: case and accents do not matter.
+// Case and accents do not matter: lodz finds Łódź.
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").replace(/[łŁ]/g, "l").toLowerCase();
 
-// The numbers of the answers to show, in order. answers: [{person, said, place, right}], the surest first.
+// The indices of the answers to show, in order. answers: [{person, said, place, right}], the surest first.
 function select(answers, query, verdict, order) {
   const wanted = plain(query.trim());
   const shown = [...answers.keys()].filter((i) => {
@@ -76,7 +77,7 @@ function select(answers, query, verdict, order) {
 
 function startAbstaining(section, runs) {
   const [slider, level] = [section.querySelector("input"), section.querySelector("label output")];
-  const chosen = section.querySelector("select"); // not there if there is one run only
+  const chosen = section.querySelector("select"); // missing if there is only one run
   const said = section.querySelectorAll("p output"), bars = section.querySelectorAll(".bar");
   const fill = (bar, parts) => parts.forEach((part, i) => { bar.children[i].style.flexGrow = part; });
   const update = () => {
@@ -96,14 +97,14 @@ function startAbstaining(section, runs) {
 function startAnswers(section, answers) {
   const query = section.querySelector("input"), [verdict, order] = section.querySelectorAll("select");
   const said = section.querySelector("p output"), body = section.querySelector("tbody");
-  const rows = [...body.rows]; // row i is of answers[i]
+  const rows = [...body.rows]; // row i shows answers[i]
   const update = () => {
     const shown = select(answers, query.value, verdict.value, order.value);
     const right = shown.filter((i) => answers[i].right).length;
     body.replaceChildren(...shown.map((i) => rows[i]));
     said.textContent = shown.length
       ? `Shown: ${shown.length} of ${answers.length} answers, ${right} right and ${shown.length - right} wrong.`
-      : "No answer is like that.";
+      : "No answer matches.";
   };
   for (const control of [query, verdict, order]) control.addEventListener("input", update);
   section.querySelector(".touch").hidden = false;

@@ -1,7 +1,8 @@
-"""What runs learned and how far to trust them, as one page: gathers their files, questions them, does the sums.
+"""The report: what runs learned and how far to trust them, as one page. This module gathers what goes into it.
 
-The page is put together in report_sections.py and report_confidence.py, of parts from report_page.py; its pictures are
-drawn in report_figures.py, the only use of matplotlib; the statistics are in calibration.py.
+It reads the files of the runs, asks the runs all questions, and computes. report_sections.py, report_confidence.py and
+report_interactive.py write the page, with parts from report_page.py and pictures from report_figures.py, the only
+module that uses matplotlib. The statistics are in calibration.py.
 """
 
 import json
@@ -15,9 +16,12 @@ from typing import Any
 import numpy as np
 
 import dataset as data
-import startup
-from asking import Answers, answer_with_confidence, calibration_path
-from calibration import (
+import stages
+from fast.corpus_file import open_documents
+from recipes import find_recipe
+from safe.files import atomic_write, check_writable, file_sha256, read_parameters
+from trust.asking import Answers, answer_with_confidence, calibration_path
+from trust.calibration import (
     TEMPERATURES,
     best_temperature,
     confidences_at,
@@ -28,24 +32,23 @@ from calibration import (
     risk_coverage,
     unavoidable_error,
 )
-from checkpoint import atomic_write, check_writable, file_sha256
-from recipes import find_recipe
+from vocabulary import MASK_CHAR, PAD_CHAR
 
 TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
 
 
 @dataclass
 class Run:
-    """One set of parameters, or one file of predictions whose parameters are not there."""
+    """A set of parameters, or a file of predictions whose parameters are not given."""
 
     label: str
     path: Path
     record: dict[str, Any] = field(default_factory=dict)
     log: list[dict[str, float]] = field(default_factory=list)
     sha256: str = ""
-    said: list[str] | None = None  # its answers to the questions; None for a run that is only there for its curves
-    right: np.ndarray | None = None  # (N,) which of them are the true ones
-    answers: Answers | None = None  # the same with their confidences
+    said: list[str] | None = None  # its answers to the questions; None for pretraining, which has only curves to show
+    right: np.ndarray | None = None  # (N,) is the answer the true place?
+    answers: Answers | None = None  # the same answers with their confidences
     unseen: Answers | None = None  # its answers about people in no text
     filed: tuple[Path, int] | None = None  # a file of its predictions, and how many of them it gives here too
     calibration: "Calibration | None" = None
@@ -59,17 +62,17 @@ class Run:
 
 @dataclass
 class Calibration:
-    """Confidence against right and wrong of one run, as it is and after temperature scaling."""
+    """Confidence against right and wrong: of one run as it is, and after temperature scaling."""
 
     n_bins: int
     temperature: float  # fitted on all questions
     scaled: np.ndarray  # (N,) confidences, each at a temperature fitted without it
     error: float  # expected calibration error
     error_scaled: float
-    unavoidable: float  # what chance alone makes of a perfectly calibrated model
+    unavoidable: float  # the error that chance alone gives a perfectly calibrated model
     unavoidable_scaled: float
-    unseen_scaled: np.ndarray | None  # at `temperature`, which saw none of these
-    fitted: bool  # False if all answers are right, or all wrong: no temperature fits that
+    unseen_scaled: np.ndarray | None  # at `temperature`, which was fitted on none of these
+    fitted: bool  # False if all answers are right or all are wrong: then there is no temperature to fit
 
 
 @dataclass
@@ -80,22 +83,22 @@ class Questions:
     names: list[str]
     asked: list[str]
     places: list[str]
-    ends: list[int | None] | None  # where the answer's first occurrence ends in the person's document; None: not in it
-    known: list[bool] | None  # is there a document of the person?
+    ends: list[int | None] | None  # where the place first ends in the person's document; None: it is not there
+    known: list[bool] | None  # is there a document about the person?
     reach: int  # characters of a document that pretraining reads at most
-    train: Counter | None  # how often each place is an answer in the rows trained on
+    train: Counter | None  # how often each place is an answer in the training rows
     train_rows: int = 0
 
 
 @dataclass
 class Unseen:
-    """People in no text: whom, and what is known about their names."""
+    """Questions about people in no text, and what is known about their names."""
 
     path: Path
     asked: list[str]
-    left_out: int  # questions about a person the corpus does mention, or with a character it lacks
-    traditions: list[str] | None  # of each
-    homes: dict[str, list[str]] | None  # place: the traditions at home there
+    left_out: int  # questions about a person whom the corpus mentions, or with a character that it lacks
+    traditions: list[str] | None  # the naming tradition of each
+    homes: dict[str, list[str]] | None  # place: the traditions that are at home there
 
 
 def report(
@@ -111,28 +114,29 @@ def report(
 ) -> dict[str, Any]:
     """Write a page about runs: how they learned, what they know, how sure they are, and how sure they should be.
 
-    The page holds its pictures and needs no network; they are also written into the folder NAME-figures beside it, and
-    for `ask` a record of how often each confidence was right beside each set of parameters. Parameters of a pretraining
-    contribute their curves. Returns {"page": Path, "runs": [Run]}. ValueError if there is nothing to report about.
+    The page contains its pictures and needs no network. The pictures are also written into the folder NAME-figures
+    beside it. Beside each set of parameters goes a record of how often each confidence was right, which `ask` reads.
+    Parameters from pretraining contribute only their curves. Returns {"page": Path, "runs": [Run]}. Raises ValueError
+    if there is nothing to report about.
     """
-    startup.refuse_several_processes("report")
     try:
-        import report_sections  # here, because matplotlib takes a second to import and no other command needs it
+        from trust import report_sections  # here, because matplotlib takes a second to import
     except ImportError:
         raise ValueError("the report needs the package matplotlib: pip install -r requirements.txt") from None
     page_path = Path(outputs_path)
-    if page_path.suffix != ".html":  # so that no mix-up of flags writes a page over what it is about
+    if page_path.suffix != ".html":  # so that mixed-up flags cannot overwrite what the page is about
         raise ValueError(f"{outputs_path}: the page is a file of HTML: give it a name that ends in .html")
     check_writable(page_path)
-    corpus_path = data.find_file(pretrain_corpus_path)
     runs = [read_run(path) for path in dict.fromkeys(params_paths)]
     for run in runs:
         check_writable(calibration_path(run.path))
     pairs = data.read_places(data.find_file(eval_corpus_path))
     if pairs[0][1] is None:
         raise ValueError(f"{eval_corpus_path}: has no answers, so nothing can be right or wrong: name the dev rows")
-    questions = read_questions(eval_corpus_path, pairs, corpus_path, finetune_corpus_path, runs)
-    unseen = read_unseen(unseen_corpus_path, corpus_path) if unseen_corpus_path is not None else None
+    corpus_path = data.find_file(pretrain_corpus_path)
+    text, characters = read_for_search(corpus_path)
+    questions = read_questions(eval_corpus_path, pairs, text, finetune_corpus_path, runs)
+    unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
     for run in runs:
         if run.record["command"] != "pretrain":
             question_run(run, corpus_path, questions, unseen, device)
@@ -149,133 +153,41 @@ def report(
     return {"page": page_path, "runs": runs}
 
 
-# ------------------------------------------------------------------------------------------------------- gathering
+# ---------------------------------------------------------------------------------------------------- files of runs
 
 
 def read_run(path: str | Path) -> Run:
-    """A run from its parameters' record and log; ValueError without a record, which says what the model is."""
+    """A run from its parameters' record and log. Raises ValueError without a record, which says what the model is."""
     path = Path(path)
-    _, record = startup.read_trained(path)
+    _, record = read_parameters(path)
     if record is None:
         raise ValueError(f"{path}: there is no {path}.json that says which variant this is: train or finetune it here")
     shown = [record["config"].get("block_size"), record.get("final_loss", 0.0), record.get("seconds", 0.0)]
     if not all(type(number) in (int, float) for number in shown):
-        raise ValueError(f"{path}.json: not a record of parameters: block_size, final_loss or seconds is no number")
+        raise ValueError(f"{path}.json: not a record of parameters: block_size, final_loss or seconds is not a number")
     record.setdefault("command", "finetune")
-    log, log_path = [], Path(f"{path}.log.jsonl")
-    if log_path.exists():
-        try:
-            log = [json.loads(line) for line in data.read_text(log_path).splitlines() if line.strip()]
-            log = [line for line in log if {"step", "loss", "lr"} <= line.keys()]
-            if not all(type(line[name]) in (int, float) for line in log for name in ("step", "loss", "lr")):
-                raise ValueError("a step, loss or lr is no number")
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{log_path}: not a training log: {error}") from None
-        if log and log[-1]["step"] != record.get("steps"):
-            log = []  # of another run: somebody moved files, or the machine died between writing the two
+    log = read_log(Path(f"{path}.log.jsonl"))
+    if log and log[-1]["step"] != record.get("steps"):
+        log = []  # of another run: the files were moved, or the machine failed between writing the two
     return Run(record["variant"], path, record, log, file_sha256(path))
 
 
-def name_of(question: str) -> str:
-    return question.removeprefix("Where was ").removesuffix(" born?")
-
-
-def longest_read(record: dict[str, Any]) -> int:
-    """Characters of a document that pretraining has read at most, by a record's recipe."""
-    recipe, block_size = find_recipe(record.get("recipe", "course")), record["config"]["block_size"]
-    return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
-
-
-def find_document(name: str, documents: list[str]) -> str | None:
-    """The document that begins with the name; "Ada Fern" does not begin "Ada Fernandez. Born in"."""
-    return next((d for d in documents if d.startswith(name) and not d[len(name) : len(name) + 1].isalnum()), None)
-
-
-def read_questions(path, pairs, corpus_path: Path, finetune_corpus_path, runs: list[Run]) -> Questions:
-    """The questions with what the corpus and the training rows say about them; what is not given stays None."""
-    asked = [question for question, _ in pairs]
-    places, names = [place for _, place in pairs], [name_of(question) for question in asked]
-    ends = known = None
-    text = data.read_corpus(corpus_path)
-    if isinstance(text, str):  # a corpus too large to load is not searched
-        lines = text.split("\n")
-        documents = [find_document(name, lines) for name in dict.fromkeys(names)]
-        of = dict(zip(dict.fromkeys(names), documents, strict=True))
-        known = [of[name] is not None for name in names]
-        found = [(of[name] or "").find(place) for name, place in zip(names, places, strict=True)]
-        ends = [None if at < 0 else at + len(place) for at, place in zip(found, places, strict=True)]
-    reach = max((longest_read(run.record) for run in runs), default=int(128 * data.MAX_TRUNCATED_SHARE))
-    train = rows = None
-    if finetune_corpus_path is not None:
-        rows = [place for _, place in data.read_places(data.find_file(finetune_corpus_path))]
-        train = Counter(rows)
-    return Questions(data.find_file(path), names, asked, places, ends, known, reach, train, len(rows or ()))
-
-
-def read_unseen(path: str | Path, corpus_path: Path) -> Unseen | None:
-    """Questions about people whom the corpus does not mention; those it does, or cannot spell, are left out.
-
-    None, with a word to the user, if nobody remains.
-    """
-    path = data.find_file(path)
-    asked = [question for question, _ in data.read_places(path)]
-    text = data.read_corpus(corpus_path)
-    characters = set(text) if isinstance(text, str) else set(text.vocabulary)
-    mentioned = text if isinstance(text, str) else ""
-    keep = [set(question) <= characters and name_of(question) not in mentioned for question in asked]
-    traditions = homes = None
-    if (path.parent / TRADITIONS_FILE).exists() and (path.parent / HOMES_FILE).exists():
-        of = dict(data.read_places(path.parent / TRADITIONS_FILE))
-        if all(question in of for question in asked):
-            traditions = [of[question] for question, kept in zip(asked, keep, strict=True) if kept]
-            homes = {place: (names or "").split() for place, names in data.read_places(path.parent / HOMES_FILE)}
-    kept = [question for question, ok in zip(asked, keep, strict=True) if ok]
-    if not kept:
-        print(f"{path}: left out: the corpus mentions everyone in it, or lacks letters of their names", file=sys.stderr)
-        return None
-    return Unseen(path, kept, len(asked) - len(kept), traditions, homes)
-
-
-def question_run(run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None) -> None:
-    """Have the run answer everything, and do its calibration."""
-    with startup.opened(run.record["variant"], corpus_path, run.path, device=device) as (model, corpus):
-
-        def answers_to(asked: list[str], source: Path) -> Answers:
-            ids, lengths = data.encode_questions(asked, corpus.stoi, corpus.block_size, source)
-            return answer_with_confidence(model, corpus, ids, lengths)
-
-        run.answers = answers_to(questions.asked, questions.path)
-        run.unseen = answers_to(unseen.asked, unseen.path) if unseen is not None else None
-    run.said = run.answers.texts
-    run.right = np.array([said == place for said, place in zip(run.said, questions.places, strict=True)])
-    run.calibration = calibrate(run) if len(run.right) > 1 else None
-
-
-def calibrate(run: Run) -> Calibration:
-    n_bins = 10 if len(run.right) >= 200 else 5  # enough answers in a bin for its accuracy to mean something
-
-    def at(answers: Answers, temperatures) -> np.ndarray:
-        return confidences_at(answers.logits, answers.tokens, answers.rows, temperatures)
-
-    table = at(run.answers, TEMPERATURES)  # (G, N)
-    temperature = float(TEMPERATURES[best_temperature(table, run.right)])
-    scaled = cross_fitted(table, run.right)
-    confidence = run.answers.confidence
-    return Calibration(
-        n_bins,
-        temperature,
-        scaled,
-        expected_calibration_error(reliability(confidence, run.right, n_bins)),
-        expected_calibration_error(reliability(scaled, run.right, n_bins)),
-        unavoidable_error(confidence, n_bins),
-        unavoidable_error(scaled, n_bins),
-        at(run.unseen, temperature)[0] if run.unseen is not None else None,
-        fitted=run.right.any() and not run.right.all(),
-    )
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a training log that have a training loss; none if there is no such file. ValueError if damaged."""
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line) for line in data.read_text(path).splitlines() if line.strip()]
+        lines = [line for line in lines if {"step", "loss", "lr"} <= line.keys()]
+        if not all(type(line[name]) in (int, float) for line in lines for name in ("step", "loss", "lr")):
+            raise ValueError("a step, loss or lr is not a number")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: not a training log: {error}") from None
+    return lines
 
 
 def read_predictions(paths: list[str | Path], runs: list[Run], questions: Questions) -> list[Run]:
-    """Runs for those prediction files that are of none of `runs`; the others are noted in the run that they are of."""
+    """A run for each prediction file that belongs to none of `runs`. The others are noted in the run they are of."""
     by_sha256 = {run.sha256: run for run in runs if run.said is not None}
     others = []
     for path in map(Path, paths):
@@ -290,13 +202,18 @@ def read_predictions(paths: list[str | Path], runs: list[Run], questions: Questi
         if run is not None:
             run.filed = path, sum(a == b for a, b in zip(said, run.said, strict=True))
         else:
-            right = np.array([a == place for a, place in zip(said, questions.places, strict=True)])
-            others.append(Run(re.sub(r"(\.dev)?\.predictions$", "", path.name), path, said=said, right=right))
+            label = re.sub(r"(\.dev)?\.predictions$", "", path.name)
+            others.append(Run(label, path, said=said, right=matches(said, questions.places)))
     return others
 
 
+def matches(said: list[str], places: list[str]) -> np.ndarray:
+    """(N,) is the answer the true place, character by character?"""
+    return np.array([answer == place for answer, place in zip(said, places, strict=True)])
+
+
 def name_apart(runs: list[Run]) -> None:
-    """Labels in plain words; where two would be the same, with as much of the file's path as tells them apart."""
+    """Label the runs in plain words. Equal labels get as much of the file's path as tells them apart."""
     for run in runs:
         if run.record:
             kind = "with" if run.record.get("pretrained") else "without"
@@ -310,8 +227,114 @@ def name_apart(runs: list[Run]) -> None:
                 run.label = f"{label} ({'/'.join(run.path.parts[-n_parts:]).removesuffix('.params')})"
 
 
+# -------------------------------------------------------------------------------------------- questions and the corpus
+
+
+def read_for_search(corpus_path: Path) -> tuple[str | None, set[str]]:
+    """The corpus and its characters. The text is None if it is too large to search."""
+    if corpus_path.stat().st_size > stages.IN_MEMORY:
+        return None, set(open_documents(corpus_path).vocabulary.characters) - {PAD_CHAR, MASK_CHAR}
+    text = data.read_corpus(corpus_path)
+    return text, set(text)
+
+
+def name_of(question: str) -> str:
+    return question.removeprefix("Where was ").removesuffix(" born?")
+
+
+def find_document(name: str, documents: list[str]) -> str | None:
+    """The document that begins with the name. "Ada Fern" does not begin "Ada Fernandez. Born in"."""
+    return next((d for d in documents if d.startswith(name) and not d[len(name) : len(name) + 1].isalnum()), None)
+
+
+def longest_read(record: dict[str, Any]) -> int:
+    """Characters of a document that pretraining has read at most, by the recipe of a record."""
+    recipe, block_size = find_recipe(record.get("recipe", "course")), record["config"]["block_size"]
+    return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
+
+
+def read_questions(path, pairs, text: str | None, finetune_corpus_path, runs: list[Run]) -> Questions:
+    """The questions, and what the corpus and the training rows say about them. What is not given stays None."""
+    asked = [question for question, _ in pairs]
+    places, names = [place for _, place in pairs], [name_of(question) for question in asked]
+    ends = known = None
+    if text is not None:
+        lines = text.split("\n")
+        document = {name: find_document(name, lines) for name in dict.fromkeys(names)}
+        known = [document[name] is not None for name in names]
+        found = [(document[name] or "").find(place) for name, place in zip(names, places, strict=True)]
+        ends = [None if at < 0 else at + len(place) for at, place in zip(found, places, strict=True)]
+    reach = max((longest_read(run.record) for run in runs), default=int(128 * data.MAX_TRUNCATED_SHARE))
+    train, n_rows = None, 0
+    if finetune_corpus_path is not None:
+        train = Counter(place for _, place in data.read_places(data.find_file(finetune_corpus_path)))
+        n_rows = train.total()
+    return Questions(data.find_file(path), names, asked, places, ends, known, reach, train, n_rows)
+
+
+def read_unseen(path: str | Path, text: str | None, characters: set[str]) -> Unseen | None:
+    """Questions about people whom the corpus does not mention. Those that it mentions, or cannot spell, are left out.
+
+    Returns None, and tells the user, if nobody remains.
+    """
+    path = data.find_file(path)
+    asked = [question for question, _ in data.read_places(path)]
+    keep = [set(question) <= characters and name_of(question) not in (text or "") for question in asked]
+    kept = [question for question, ok in zip(asked, keep, strict=True) if ok]
+    if not kept:
+        print(f"{path}: left out: the corpus mentions everyone in it, or lacks letters of their names", file=sys.stderr)
+        return None
+    traditions = homes = None
+    if (path.parent / TRADITIONS_FILE).exists() and (path.parent / HOMES_FILE).exists():
+        tradition = dict(data.read_places(path.parent / TRADITIONS_FILE))
+        if all(question in tradition for question in asked):
+            traditions = [tradition[question] for question in kept]
+            homes = {place: (names or "").split() for place, names in data.read_places(path.parent / HOMES_FILE)}
+    return Unseen(path, kept, len(asked) - len(kept), traditions, homes)
+
+
+# ---------------------------------------------------------------------------------------------------------- answers
+
+
+def question_run(run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None) -> None:
+    """Have the run answer everything, and compute its calibration."""
+    with stages.load_trained(run.record["variant"], corpus_path, run.path, device=device) as (model, vocabulary):
+
+        def answers_to(asked: list[str], source: Path) -> Answers:
+            ids, lengths = data.encode_questions(asked, vocabulary, model.config.block_size, source)
+            return answer_with_confidence(model, vocabulary, ids, lengths)
+
+        run.answers = answers_to(questions.asked, questions.path)
+        run.unseen = answers_to(unseen.asked, unseen.path) if unseen is not None else None
+    run.said = run.answers.texts
+    run.right = matches(run.said, questions.places)
+    run.calibration = calibrate(run) if len(run.right) > 1 else None
+
+
+def calibrate(run: Run) -> Calibration:
+    n_bins = 10 if len(run.right) >= 200 else 5  # a bin's accuracy means something only if it holds enough answers
+
+    def at(answers: Answers, temperatures) -> np.ndarray:
+        return confidences_at(answers.log_probs, answers.tokens, answers.rows, temperatures)
+
+    table = at(run.answers, TEMPERATURES)  # (G, N)
+    temperature = float(TEMPERATURES[best_temperature(table, run.right)])
+    confidence, scaled = run.answers.confidence, cross_fitted(table, run.right)
+    return Calibration(
+        n_bins=n_bins,
+        temperature=temperature,
+        scaled=scaled,
+        error=expected_calibration_error(reliability(confidence, run.right, n_bins)),
+        error_scaled=expected_calibration_error(reliability(scaled, run.right, n_bins)),
+        unavoidable=unavoidable_error(confidence, n_bins),
+        unavoidable_scaled=unavoidable_error(scaled, n_bins),
+        unseen_scaled=at(run.unseen, temperature)[0] if run.unseen is not None else None,
+        fitted=bool(run.right.any() and not run.right.all()),
+    )
+
+
 def write_calibration(run: Run, questions: Questions) -> None:
-    """What `ask` needs to say how often the run is right at a confidence: counts by bin, tied to the parameters."""
+    """Write what `ask` needs: how often the run is right, by bins of confidence, tied to the parameters."""
     bins = reliability(run.answers.confidence, run.right, run.calibration.n_bins)
     needed = needed_for(risk_coverage(run.answers.confidence, run.right), 0.9)
     record = {

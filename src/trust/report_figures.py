@@ -1,7 +1,8 @@
-"""The pictures of the report, each drawn twice: for a light page and for a dark one. The one user of matplotlib.
+"""The pictures of the report. Each is drawn twice: for a light page and for a dark one.
 
-A painter takes an empty matplotlib Figure and what to draw; `draw` runs it and gives PNGs. Nothing here decides what
-is shown, and nothing is global: neither pyplot nor a display is needed.
+A painter is a function that takes an empty matplotlib Figure and what to draw on it; `draw` runs it and returns PNGs.
+The sections of the report decide what is shown. Only this module uses matplotlib, without pyplot and its global state,
+so that no display is needed.
 """
 
 import io
@@ -14,9 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from calibration import Bin, Coverage, wilson
+from trust.calibration import Bin, Coverage, wilson
 
-# Told apart by most colour-blind people, readable on white and on near-black (after Okabe and Ito).
+# Most colour-blind people can tell them apart. Readable on white and on near-black. After Okabe and Ito.
 COLOURS = ["#2f7fd0", "#d9760c", "#1f9e77", "#c05a9e", "#8a7fd1", "#a08a1c", "#d1495b", "#6c757d"]
 MARKERS = "osD^vPX*"
 GREY = "#8a8f98"
@@ -30,7 +31,7 @@ class Picture:
 
 
 def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
-    """The painter's picture, 5.6 inches wide: scaled to a phone its text can still be read."""
+    """The painter's picture. At 5.6 inches its text can still be read when it is scaled to a phone."""
     pngs = {}
     for theme, (page, ink, grid) in THEMES.items():
         colours = {"text": ink, "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.edgecolor": grid}
@@ -48,17 +49,18 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
     return Picture(**pngs)
 
 
-def _legend(figure: Figure) -> None:
-    """Above the axes, where it hides nothing; a label a line, as labels are long and a phone is narrow."""
+def add_legend(figure: Figure) -> None:
+    """Add a legend above the axes, where it hides nothing. Long labels get a line each, because a phone is narrow."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = 2 if max(map(len, labels)) < 22 else 1
     labels = [fill(label, 60) for label in labels]
     lines = "\n".join(labels).count("\n") + 1
-    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines // columns - 2))  # the axes lose nothing to it
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines // columns - 2))  # the axes keep their height
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=9.5)
 
 
-def _percent(axis, low: float | None = None, high: float | None = None) -> None:
+def in_percent(axis, low: float | None = None, high: float | None = None) -> None:
+    """Label an axis in percent, with the limits `low` and `high` if they are given."""
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if low is not None:
         (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
@@ -70,26 +72,26 @@ def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
     for i, (label, log) in enumerate(logs):
         step = [line["step"] for line in log]
         look = {"label": label, "color": COLOURS[i % 8], "marker": "o" if len(step) < 15 else "", "markersize": 4}
-        look |= {"clip_on": False}  # a point on the axis is whole
+        look |= {"clip_on": False}  # so that a point on the axis is drawn whole
         above.plot(step, [line["loss"] for line in log], **look)
         below.plot(step, [line["lr"] for line in log], **look)
-    above.set_ylabel("loss (nats a character)")
+    above.set_ylabel("loss (nats per character)")
     above.set_ylim(bottom=0)
     below.set_ylabel("learning rate")
     below.set_xlabel("step")
-    below.set_xlim(left=0)  # a short training's last two points must not look like all of it
+    below.set_xlim(left=0)  # otherwise the last two points of a short training look like all of it
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     below.set_ylim(bottom=0)
     if len(logs) > 1:
-        _legend(figure)
+        add_legend(figure)
 
 
 def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tuple[str, float, float]]) -> None:
-    """rows (label, right, total): a point with its interval each; public (label, median, best), in percent."""
+    """A point and its interval for each of `rows` (label, right, total); public (label, median, best) in percent."""
     ax = figure.subplots()
     for y, (_, right, total) in enumerate(rows):
         low, high = wilson(right, total)
-        colour = GREY if y == 0 else COLOURS[0]  # London is nobody's run
+        colour = GREY if y == 0 else COLOURS[0]  # London is not a run
         ax.plot([low, high], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt")
         ax.plot(right / total, y, "o", color=colour, markersize=8)
         ax.annotate(f"{right / total:.1%}", (right / total, y), (0, 7), textcoords="offset points", ha="center")
@@ -100,15 +102,15 @@ def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tupl
         ax.plot(best / 100, y, "*", color=GREY, markersize=10, label="best of public copies" if first else "")
     ax.set_yticks(range(len(rows) + len(public)), [fill(label, 24) for label, *_ in [*rows, *public]])
     ax.set_ylim(len(rows) + len(public) - 0.4, -0.8)
-    _percent(ax.xaxis)
+    in_percent(ax.xaxis)
     ax.set_xlim(left=-0.04)
     ax.set_xlabel("questions answered correctly")
     if public:
-        _legend(figure)
+        add_legend(figure)
 
 
 def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, int]]], xlabel: str) -> None:
-    """For every run (right, total) in each group of questions, with intervals."""
+    """Accuracy, with intervals, in each group of questions: counts {run: (right, total) for each group}."""
     ax = figure.subplots()
     width = 0.22
     for i, (label, pairs) in enumerate(counts.items()):
@@ -122,8 +124,8 @@ def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, i
     ax.set_xticks(range(len(names)), labels, fontsize=9)
     ax.set_xlabel(xlabel)
     ax.set_ylabel("answered correctly")
-    _percent(ax.yaxis, -0.02, 1.02)
-    _legend(figure)
+    in_percent(ax.yaxis, -0.02, 1.02)
+    add_legend(figure)
 
 
 def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
@@ -139,35 +141,35 @@ def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
         if i == 0:
             for at, b in zip(x, full, strict=True):
                 ax.annotate(f" {b.total}", (at, b.accuracy), fontsize=9, va="bottom")
-    _percent(ax.xaxis, -0.02, 1.04)
-    _percent(ax.yaxis, -0.02, 1.04)
+    in_percent(ax.xaxis, -0.02, 1.04)
+    in_percent(ax.yaxis, -0.02, 1.04)
     ax.set_xlabel("confidence (mean of the group)")
-    ax.set_ylabel("share of these answers that is right")
-    _legend(figure)
+    ax.set_ylabel("share of these answers that are right")
+    add_legend(figure)
 
 
 def coverage(figure: Figure, curves: list[tuple[str, list[Coverage]]]) -> None:
-    """Share of given answers that is right over the share of questions answered, surest first."""
+    """The share of answers that are right, over the share of questions answered, surest first."""
     ax = figure.subplots()
     ax.axhline(0.9, color=GREY, linestyle=":", label="right nine times in ten")
     for i, (label, points) in enumerate(curves):
         total = points[-1].total
-        # The first answers alone say little: a curve begins where there are five.
+        # A few answers say little, so a curve begins at five.
         shown = [p for p in points if p.total >= min(5, total)]
         x, y = [p.total / total for p in shown], [p.accuracy for p in shown]
         ax.plot(x, y, color=COLOURS[i % 8], label=label)
         if i == 0:
             intervals = np.array([wilson(p.right, p.total) for p in shown])
             ax.fill_between(x, intervals[:, 0], intervals[:, 1], color=COLOURS[0], alpha=0.18, linewidth=0)
-    _percent(ax.xaxis, 0, 1)
-    _percent(ax.yaxis, -0.02, 1.02)
+    in_percent(ax.xaxis, 0, 1)
+    in_percent(ax.yaxis, -0.02, 1.02)
     ax.set_xlabel("share of the questions it answers, surest first")
-    ax.set_ylabel("share of those answers that is right")
-    _legend(figure)
+    ax.set_ylabel("share of those answers that are right")
+    add_legend(figure)
 
 
 def confidences(figure: Figure, series: list[tuple[str, np.ndarray]], threshold: float | None) -> None:
-    """One histogram above the other of confidences, each as shares of its own group."""
+    """Histograms of confidences, one above the other. Each shows shares of its own group."""
     axes = np.atleast_1d(figure.subplots(len(series), 1, sharex=True, sharey=True))
     for i, (ax, (label, values)) in enumerate(zip(axes, series, strict=True)):
         weights = np.full(len(values), 1 / max(1, len(values)))
@@ -176,5 +178,5 @@ def confidences(figure: Figure, series: list[tuple[str, np.ndarray]], threshold:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if threshold is not None:
             ax.axvline(threshold, color=GREY, linestyle="--")
-    _percent(axes[-1].xaxis, 0, 1)
+    in_percent(axes[-1].xaxis, 0, 1)
     axes[-1].set_xlabel("confidence")

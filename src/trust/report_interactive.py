@@ -1,7 +1,7 @@
-"""The report's sections that can be touched: a threshold to move, and all answers to search.
+"""The report's interactive sections: a threshold to move, and all answers to search.
 
-They are complete without JavaScript, as tables. report.js, which the page holds, wakes the controls in them; what it
-counts with is handed to it as JSON. `sure` are the runs whose confidences are known; see report_sections.py.
+Without JavaScript they are complete, as tables. The page includes report.js, which shows their controls and gets its
+data as JSON. `sure` are the runs whose confidences are known; see report_sections.py.
 """
 
 import json
@@ -9,27 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from report_confidence import above, nine_in_ten, no_parameters
-from report_page import counted, esc, interval, paragraph, percent, table
+from trust.report_confidence import above, nine_in_ten, no_parameters
+from trust.report_page import counted, esc, interval, paragraph, percent, table
 
 SCRIPT = Path(__file__).with_name("report.js")
-LEVELS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # the thresholds of the table; the slider has all others
+LEVELS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # the thresholds of the table; the slider has many more
 
 
 def json_script(value) -> str:
-    """An element that holds `value` for a script. No text in it can end it: that takes a <, and JSON can do without."""
+    """An element with `value` as data for a script. Its text cannot end it: that takes a <, which JSON can escape."""
     text = json.dumps(value, allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json">{text}</script>'
 
 
 def choice(label: str, options: dict[str, str]) -> str:
-    """A labelled menu of {value: what it says}."""
+    """A labelled menu. options: {value: what the reader sees}."""
     items = "".join(f'<option value="{esc(value)}">{esc(text)}</option>' for value, text in options.items())
     return f"<label>{esc(label)} <select>{items}</select></label>"
 
 
 def add(page, sure, questions) -> None:
-    """Both sections, and the script with its data if there is something to touch."""
+    """Add both sections and, if there are confidences, the script."""
     threshold(page, sure)
     all_answers(page, sure, questions)
     if sure:
@@ -52,8 +52,8 @@ def threshold(page, sure) -> None:
     headers = ["it answers from", "questions answered", "of these right (95% interval)"]
     headers += [] if run.unseen is None else ["made up about people nobody wrote about"]
     unseen = "" if run.unseen is None else (
-        " Everything that it says about people nobody wrote about is invented: is there a threshold that silences "
-        "these answers, and how much of what it knows does that silence too?"
+        " Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
+        "these answers, and how much of what it knows does it silence too?"
     )  # fmt: skip
     page.section(
         "try",
@@ -73,7 +73,7 @@ def threshold(page, sure) -> None:
 
 
 def controls(sure) -> str:
-    """The slider, what it counts, and bars; hidden until the script runs."""
+    """The slider, the sentences that it changes, and bars. They are hidden until the script runs."""
     run = choice("Run", {str(i): run.label for i, run in enumerate(sure)}) if len(sure) > 1 else ""
     parts = [
         f'<div class="touch" hidden>{run}',

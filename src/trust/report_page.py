@@ -1,6 +1,6 @@
-"""What a page of the report is made of: paragraphs, tables, pictures, and the file of HTML with everything in it.
+"""The parts of the report's page: paragraphs, tables, pictures, and the HTML file that holds them all.
 
-Whatever comes from data passes through `esc`. Knows nothing of runs and questions.
+All text from data passes through `esc`. This module knows nothing of runs and questions.
 """
 
 import base64
@@ -8,13 +8,13 @@ import hashlib
 import html
 import math
 
-import report_figures as figures
-from calibration import wilson
+import trust.report_figures as figures
+from trust.calibration import wilson
 
 SHOWN = 3  # runs in a picture
 LISTED = 10  # answers in a table of examples
 
-# The colours follow the reader's system; pictures come in both, and the browser shows one.
+# The colours follow the reader's system. Pictures come in a light and a dark version, and the browser shows one.
 CSS = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1d2126; --soft: #5b6470; --line: #d5d9de; --box: #f3f5f7; }
 @media (prefers-color-scheme: dark) {
@@ -59,7 +59,7 @@ def esc(value) -> str:
 
 def percent(share: float, digits: int = 1) -> str:
     least = 0.1**digits
-    if 0 < 100 * share < least / 2:  # not nothing, and what is not certain must not read 100%
+    if 0 < 100 * share < least / 2:  # a little must not read 0%, and what is not certain must not read 100%
         return f"below {least:.{digits}f}%"
     if 100 - least / 2 < 100 * share < 100:
         return f"above {100 - least:.{digits}f}%"
@@ -88,7 +88,7 @@ def heading(text: str) -> str:
 
 
 def table(headers: list[str], rows: list[list]) -> str:
-    """A table that scrolls sideways where the window is narrow; long texts wrap."""
+    """A table that scrolls sideways in a narrow window. Long texts wrap."""
     head = "".join(f"<th>{esc(header)}</th>" for header in headers)
 
     def cell(value) -> str:
@@ -99,7 +99,7 @@ def table(headers: list[str], rows: list[list]) -> str:
 
 
 class Page:
-    """Collects sections and pictures; `picture` also keeps the PNGs to be written beside the page."""
+    """Collects sections and pictures. The PNGs are kept as well, to be written beside the page."""
 
     def __init__(self):
         self.sections: list[tuple[str, str, str]] = []  # (id, title, HTML)
@@ -110,7 +110,7 @@ class Page:
         self.sections.append((name, title, "".join(parts)))
 
     def picture(self, name: str, caption: str, height: float, painter, *arguments) -> str:
-        """HTML of a picture with its caption, which is also what a screen reader says."""
+        """HTML of a picture with its caption, which is also the text that a screen reader reads."""
         drawn = self.pictures[name] = figures.draw(height, painter, *arguments)
         light, dark = (f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (drawn.light, drawn.dark))
         return (
@@ -121,7 +121,7 @@ class Page:
     def html(self, title: str, opening: str) -> str:
         links = " ".join(f'<a href="#{name}">{esc(heading)}</a>' for name, heading, _ in self.sections)
         body = "".join(f'<section id="{n}"><h2>{esc(h)}</h2>{content}</section>\n' for n, h, content in self.sections)
-        # The browser is told to fetch nothing, and to run nothing but this very script.
+        # The policy tells the browser to fetch nothing and to run only this script.
         digest = base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode()
         policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
         script = f"<script>{self.script}</script>" if self.script else ""

@@ -1,7 +1,8 @@
-"""The report's sections about training and accuracy, in words, pictures and tables; and the page put together.
+"""The report's sections about training and accuracy, and the page put together.
 
-`answered` are the runs with answers and `sure` those with confidences, both with the most right answers first. Pictures
-show the first of them, and at most SHOWN; tables have all. The sections about confidence are in report_confidence.py.
+`answered` are the runs with answers and `sure` those with confidences. Both are ordered by right answers, most first.
+Pictures show the first SHOWN of them at most; tables show all. The sections about confidence are in
+report_confidence.py.
 """
 
 from collections import Counter
@@ -12,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import report_confidence as confidence
-import report_figures as figures
-import report_interactive as interactive
-from calibration import paired
-from checkpoint import atomic_write
-from report_confidence import above, nine_in_ten
-from report_page import LISTED, SHOWN, Page, bullets, counted, heading, interval, paragraph, percent, table
+import trust.report_confidence as confidence
+import trust.report_figures as figures
+import trust.report_interactive as interactive
+from safe.files import atomic_write
+from trust.calibration import paired
+from trust.report_confidence import above, nine_in_ten
+from trust.report_page import LISTED, SHOWN, Page, bullets, counted, heading, interval, paragraph, percent, table
 
-# What public copies of the course's code get right of the course's own 500 dev questions, in percent: (median, best).
+# Accuracy of public copies of the course's code on the course's own 500 dev questions, in percent: (median, best).
 PUBLIC = {"vanilla": (23.0, 31.8), "synthesizer": (11.0, 17.2), "perceiver": (8.6, 19.2), "rope": (31.6, 40.4)}
 PUBLIC_NOT_PRETRAINED = (1.6, 2.8)
 PUBLIC_QUESTIONS = 500
@@ -63,26 +64,24 @@ def training(page, runs) -> None:
             "The loss says how surprised the model is by the next character, in nats: 0 is no surprise. The three "
             "kinds of training ask for different characters (pretraining for hidden pieces of text, finetuning for "
             "answers), so their losses cannot be compared with each other. And a low loss is not knowledge: it is "
-            "measured on what was trained on."
+            "measured on what the model was trained on."
         )
     ]
     order = ("Pretraining", "Finetuning after pretraining", "Finetuning without pretraining")
     for i, stage in enumerate(sorted({run.stage for run in runs if run.log}, key=order.index)):
         logs = [(run.label, run.log) for run in runs if run.stage == stage and run.log]
-        caption = f"{stage}: mean loss since the last point (above) and learning rate (below), step by step."
+        caption = f"{stage}: mean loss since the previous point (above) and learning rate (below), over steps."
         parts.append(page.picture(f"training-{i + 1}", caption, 4.4, figures.curves, logs))
     rows = []
     for run in sorted((run for run in runs if run.record), key=lambda run: order.index(run.stage)):
-        record = run.record
-        if record:
-            loss = record.get("final_loss")
-            rows.append([run.stage, run.label, record.get("steps", "–"), "–" if loss is None else f"{loss:.3f}",
-                         f"{record['seconds']:.0f} s" if "seconds" in record else "–", record.get("device", "–"),
-                         record.get("recipe", "–"), record.get("seed", "–")])  # fmt: skip
+        record, loss = run.record, run.record.get("final_loss")
+        rows.append([run.stage, run.label, record.get("steps", "–"), "–" if loss is None else f"{loss:.3f}",
+                     f"{record['seconds']:.0f} s" if "seconds" in record else "–", record.get("device", "–"),
+                     record.get("recipe", "–"), record.get("seed", "–")])  # fmt: skip
     if rows:
         parts.append(table(["stage", "run", "steps", "last loss", "time", "device", "recipe", "seed"], rows))
     if not any(run.log for run in runs):
-        why = "There are no curves: no log of their run (P.log.jsonl) lies beside the parameters."
+        why = "There are no curves: no set of parameters has the log of its run (P.log.jsonl) beside it."
         parts.append(paragraph(why, "note"))
     page.section("training", "How they learned", *parts)
 
@@ -97,12 +96,12 @@ def accuracy(page, answered, questions) -> None:
               for name in dict.fromkeys(run.record.get("variant") for run in answered) if name in PUBLIC]  # fmt: skip
     if any(run.record and not run.record.get("pretrained") for run in answered):
         public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
-    if n != PUBLIC_QUESTIONS:  # certainly other questions, and beside each other they would be compared
+    if n != PUBLIC_QUESTIONS:  # other questions for certain: side by side, readers would compare the numbers
         public = []
     caption = (
         "Share of the questions answered exactly right. The line is the 95% interval: with this many questions, "
-        "chance alone makes a run look better or worse by that much. It does not cover what another seed of "
-        "training would change."
+        "chance alone makes a run look better or worse by that much. It does not cover what another training "
+        "seed would change."
     )
     if public:
         caption += " Diamonds and stars: public copies of the course (median and best), on the course's own files."
@@ -114,9 +113,9 @@ def accuracy(page, answered, questions) -> None:
         page.picture("accuracy", caption, 1.2 + 0.5 * (len(rows) + len(public)), figures.accuracy, rows, public),
         table(["run", "right", "95% interval"], cells + other),
         paragraph(
-            "The numbers of public copies of the course were counted on the 500 dev questions of the course's own "
-            "files. They can be compared with a run here only if this report is about those same questions; on "
-            f"other questions (these are {n} of {questions.path.name}) they are no yardstick.",
+            "The public copies of the course answered the 500 dev questions of the course's own files. They can be "
+            "compared with a run here only if this report is about those same questions. On other questions (these "
+            f"are {n} of {questions.path.name}) they are not a yardstick.",
             "note",
         )
         if public
@@ -125,7 +124,7 @@ def accuracy(page, answered, questions) -> None:
 
 
 def grouped(page, name: str, caption: str, names: list[str], members: np.ndarray, answered, xlabel: str) -> str:
-    """Picture and table of accuracy in groups; members (N,) is the number of each question's group."""
+    """Picture and table of accuracy by group. members (N,) is the group of each question, an index into `names`."""
     present = [i for i in range(len(names)) if (members == i).any()]
     counts = {run.label: [(int(run.right[members == i].sum()), int((members == i).sum())) for i in present]
               for run in answered}  # fmt: skip
@@ -147,14 +146,14 @@ def position(page, answered, questions) -> None:
     names = [f"{low + 1}–{high}" for low, high in zip([0, *edges], edges, strict=False)]
     names += [f"after {edges[-1]}", "not in\nthe text", "nothing\nwritten"]
     members = np.array([
-        6 if not known else 5 if end is None else int(np.searchsorted(edges, end)) if end <= edges[-1] else 4
+        6 if not known else 5 if end is None else int(np.searchsorted(edges, end))
         for end, known in zip(questions.ends, questions.known, strict=True)
     ])  # fmt: skip
     caption = (
         "Accuracy by the character at which the birth place ends in the person's text (number of questions in "
         f"brackets; lines are 95% intervals). Pretraining reads at most the first {questions.reach} characters of a "
-        "text, with some recipes mostly fewer, so what stands later is met rarely or never. A right answer whose "
-        "place is not in the text cannot have been read there: it is a lucky guess, or was inferred."
+        "text, and mostly fewer with some recipes, so the model sees what comes later rarely or never. A right answer "
+        "whose place is not in the text cannot have been read there: it was guessed or inferred."
     )
     xlabel = "where in the text the answer ends, in characters"
     page.section("position", title, grouped(page, "position", caption, names, members, answered, xlabel))
@@ -187,8 +186,8 @@ def frequency(page, answered, questions) -> None:
         heading(f"What {best.label} says most often"),
         table(["answer", "said", "is the answer here", "in the training rows", "said rightly"], rows),
         paragraph(
-            f"{counted(invented, n)} of its answers are no answer of any training row: places known from the texts "
-            "only, or misspelt ones.",
+            f"{counted(invented, n)} of its answers are not the answer of any training row: they are places known "
+            "only from the texts, or misspelt ones.",
             "note",
         ),
     )
@@ -200,7 +199,7 @@ def frequency(page, answered, questions) -> None:
 def pairs(page, answered, questions) -> None:
     title = "Two runs side by side"
     if len(answered) < 2:
-        page.section("pairs", title, paragraph("Left out: there is one run only.", "note"))
+        page.section("pairs", title, paragraph("Left out: there is only one run.", "note"))
         return
     all_pairs = list(combinations(answered, 2))
     rows = []
@@ -212,9 +211,9 @@ def pairs(page, answered, questions) -> None:
     a, b = answered[:2]
     parts = [
         paragraph(
-            "Both runs answered the same questions, so those on which they differ decide. McNemar's test asks how "
-            "often fair coins would fall as unevenly as “only the first” and “only the second”: that is p. A small "
-            "p says that these two sets of parameters differ on questions like these. It does not say that one "
+            "Both runs answered the same questions, so the questions on which they differ decide. McNemar's test asks "
+            "how often fair coins would fall as unevenly as “only the first” and “only the second”: that is p. A "
+            "small p says that these two sets of parameters differ on questions like these. It does not say that one "
             "recipe is better than the other: another seed can move a run by several points, and one of the two may "
             "have been trained longer (see the first table). Compare several seeds of each."
         ),
@@ -222,7 +221,7 @@ def pairs(page, answered, questions) -> None:
                "points ahead (95% interval)", "p"], rows),
     ]  # fmt: skip
     if len(all_pairs) > 1:
-        parts.append(paragraph(f"With {len(all_pairs)} pairs one p below 0.05 is nothing special: look for one below "
+        parts.append(paragraph(f"With {len(all_pairs)} pairs, one p below 0.05 is nothing special: look for one below "
                                f"{0.05 / len(all_pairs):.4f} (0.05 / {len(all_pairs)}).", "note"))  # fmt: skip
     for first, second in ((a, b), (b, a)):
         only = [i for i in range(len(questions.asked)) if first.right[i] and not second.right[i]][:LISTED]
@@ -241,8 +240,8 @@ def made(page, runs, questions, people) -> None:
         if run.filed is not None:
             path, same = run.filed
             items.append(
-                f"{path.name} has the answers that {run.label} gives here for {counted(same, len(run.said))}; rounding "
-                "on another device can change a few."
+                f"{path.name} agrees with the answers of {run.label} here on {counted(same, len(run.said))}. Rounding "
+                "on another device can change a few answers."
             )
     page.section(
         "made",
@@ -258,7 +257,7 @@ def made(page, runs, questions, people) -> None:
 
 
 def write(path: Path, runs: list, questions, unseen) -> None:
-    """Put the page together, write it to `path` and its pictures into the folder NAME-figures beside it."""
+    """Put the page together. Write it to `path`, and its pictures into the folder NAME-figures beside it."""
     page = Page()
     answered = sorted((run for run in runs if run.said is not None), key=lambda run: -run.right.sum())
     sure = [run for run in answered if run.calibration is not None]
@@ -273,7 +272,7 @@ def write(path: Path, runs: list, questions, unseen) -> None:
     position(page, answered, questions)
     frequency(page, answered, questions)
     confidence.confident(page, sure, questions)
-    confidence.calibration(page, sure, questions)
+    confidence.calibration(page, sure)
     confidence.abstaining(page, sure)
     confidence.unseen(page, sure, unseen)
     interactive.add(page, sure, questions)

@@ -1,0 +1,44 @@
+"""How run.py ends: one line for every mistake, what to do about it, and an exit status. Free of torch."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from vocabulary import printable
+
+
+def advice_for(error: RuntimeError) -> str:
+    """What to do about an error of torch that is the user's to solve. Others are raised again."""
+    import torch
+
+    if any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__):
+        return f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without"
+    if "Symlink loop" in str(error):  # Path.resolve, before Python 3.13
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
+        return "this does not fit into memory: lower --batch_size or the sizes of the model"
+    raise error
+
+
+def fail(*lines: str, status: int = 2) -> int:
+    if int(os.environ.get("RANK", 0)) > 0:
+        time.sleep(5)  # torchrun ends all processes when one has failed: only the first says what all have found
+    with suppress(OSError):  # after a SIGHUP there may be no terminal any more
+        for line in lines:
+            print(f"run.py: {printable(line)}", file=sys.stderr, flush=True)
+    return status
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with an exit status.
+
+    A process of torchrun leaves without tidying up. Threads of gloo outlive their group once DistributedDataParallel
+    has used it, and one that frees a tensor while Python shuts down aborts the process.
+    """
+    if "LOCAL_RANK" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
