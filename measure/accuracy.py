@@ -72,9 +72,8 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
     if not args.skip_scratch:
         finetune(variant, corpus, f"{path}.scratch.params", train, **common)
         result["scratch"] = accuracy(f"{path}.scratch.params")
-    pretrained = pretrain(
-        variant, corpus, f"{path}.pretrain.params", finetune_corpus_path=train if mixed else None, **common
-    )
+    asked = {"finetune_corpus_path": train if mixed else None, "eval_corpus_path": test}
+    pretrained = pretrain(variant, corpus, f"{path}.pretrain.params", **asked, **common)
     if mixed:
         result["mixed"] = accuracy(f"{path}.pretrain.params")
     finetuned = finetune(

@@ -104,7 +104,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def median_seconds(step: Callable, device: str, repeats: int) -> float:
-    """The median time of step(), after one run that does not count. On CUDA it includes the kernels that step() starts."""
+    """The median time of step(), after one run that does not count. On CUDA it includes the kernels of step()."""
     seconds = []
     for _ in range(1 + repeats):
         if device == "cuda":
@@ -166,12 +166,12 @@ def parse(argv: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Nam
     devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     parser = argparse.ArgumentParser(description="Time and memory of each attention mechanism as the length T grows.")
     parser.add_argument("--device", choices=devices, default=devices[0])
-    parser.add_argument("--lengths", type=int, nargs="+", help="lengths T; default: 128, 256, ... 8192, on a CPU to 2048")
+    parser.add_argument("--lengths", type=int, nargs="+", help="default: 128, 256, ... 8192, on a CPU to 2048")
     parser.add_argument("--tokens", type=int, help="tokens of a batch, at least T; default: 16384, on a CPU 2048")
-    parser.add_argument("--n_embd", type=int, default=256, help="channels (default %(default)s)")
-    parser.add_argument("--n_head", type=int, default=8, help="heads (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="passes of which the median is taken (default %(default)s)")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 (TF32 on CUDA), or bf16 by autocast")
+    parser.add_argument("--n_embd", type=int, default=256, help="channels (default 256)")
+    parser.add_argument("--n_head", type=int, default=8, help="heads (default 8)")
+    parser.add_argument("--repeats", type=int, default=5, help="passes of which the median is taken (default 5)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 (on CUDA TF32), or bf16 (autocast)")
     args = parser.parse_args(argv)
     on_cuda = args.device == "cuda"
     args.lengths = sorted(args.lengths or (2**i for i in range(7, 14 if on_cuda else 12)))

@@ -51,6 +51,7 @@ from corpus_size import peak_memory  # noqa: E402
 
 import dataset as data  # noqa: E402
 import stages  # noqa: E402
+from fast.device import processes_of_torchrun  # noqa: E402
 from fast.rows import CachedReader, row_lengths  # noqa: E402
 from fast.steps import fastest  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
@@ -91,7 +92,7 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
     who, (precision, *how) = ("--plain", row.split()[2:]) if "(--plain)" in row else (row.split()[0], row.split()[1:])
     text = data.read_corpus(folder / "wiki.txt")
     running = Running(device=device, dtype=precision, deterministic="deterministic" in how)
-    with stages.placed(running, COURSE) as where:
+    with stages.placed(running) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
         config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
@@ -240,9 +241,8 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
     n_documents = LARGE_BATCH * LARGE_STEPS
     documents = [" ".join(lines[(i + j) % len(lines)] for j in range(n)) for i in range(n_documents)]
     longest = int(LARGE["block_size"] * data.MAX_TRUNCATED_SHARE)
-    running = Running(device=device, dtype="bf16", shard="sharded" in how)
-    processes = stages.processes_of(running)
-    with stages.placed(running, COURSE, processes) as where:
+    processes = processes_of_torchrun("sharded" in how, plain=False)
+    with stages.placed(Running(device=device, dtype="bf16"), processes=processes) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
         config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)

@@ -225,6 +225,7 @@ def parameters():
     trained()
     content, record = Path("p").read_bytes(), json.loads(Path("p.json").read_bytes())
     Path("p.json").unlink()
+
     def try_input(content: bytes) -> None:
         Path("p").write_bytes(content)
         if (found := refused(read_parameters, "p", starts="p: ")) is not None:
@@ -269,9 +270,8 @@ def record():
 
 
 FILES = ["wiki.txt", "q.tsv", "p", "o", "page.html", "nothing"]
-WORDS = FILES + (
-    "0 1 2 3 8 64 -1 0.5 nan inf 99999999999999999999 cpu cuda cuda:99 meta attention past on off float32 bf16 --help"
-).split()
+NUMBERS_SAID = "0 1 2 3 8 64 -1 0.5 nan inf 99999999999999999999"
+WORDS = [*FILES, *NUMBERS_SAID.split(), *"cpu cuda cuda:99 meta attention past on off float32 bf16 --help".split()]
 
 
 def words():
@@ -312,7 +312,7 @@ def words():
         "pretrain vanilla wiki.txt --writing_params_path o --device cpu",
         "pretrain bigbird wiki.txt --writing_params_path o --recipe quick --finetune_corpus_path q.tsv --n_layer 2",
         "finetune vanilla wiki.txt --reading_params_path p --writing_params_path o --finetune_corpus_path q.tsv",
-        "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --n_embd 8 --plain",
+        "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --plain",
         "ask vanilla wiki.txt --reading_params_path p --show attention --device cpu",
         "report wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path page.html",
         "show p",

@@ -1,12 +1,14 @@
-"""Kill a run at random moments, a few hundred times, and see whether anything is lost.
+"""Kill a training run at random moments, a few hundred times, and check that nothing is lost.
 
-    python tests/kill_test.py --kills 200
+    python measure/kill_test.py --kills 200
 
-Each trial starts a small run that saves after every step, in a process of its own, kills it (SIGKILL: it can tidy up
-nothing) at a random moment between its start and a little after its end, reads every file that is there, and starts it
-again with resume; every second time that one is killed as well. In the end the parameters must be, byte for byte,
-those of a run that nobody disturbed. Processes are forked, since starting Python and torch takes longer than the run.
-A process that does nothing for a minute is an error too.
+Each trial starts a small run that saves a checkpoint after every step, in a process of its own. It kills that process
+with SIGKILL, which leaves no time to tidy up, at a random moment between its start and a little after its end. Then it
+reads every file that is there and starts the run again with resume. In every second trial that process is killed too.
+In the end the parameters must be, byte for byte, those of an undisturbed run. A process that does nothing for a minute
+is an error as well.
+
+Processes are forked, because starting Python and importing torch takes longer than the run.
 """
 
 import argparse
@@ -32,10 +34,10 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import stages  # noqa: E402
-from checkpoint import read_parameters, read_tensors  # noqa: E402
+from safe.files import read_parameters, read_tensors  # noqa: E402
 
 TEXT = "".join(f"Person {i}. Born in {'Oslo Kyoto Turku'.split()[i % 3]}, Where was it?\n" for i in range(15))
-STUCK = 60  # seconds after which a run that takes less than one will not end any more
+STUCK = 60  # seconds: a run takes less than one, so after this time it hangs
 RUN = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu", max_epochs=3, batch_size=4, checkpoint_every=0)
 
 
@@ -44,11 +46,12 @@ def train(resume: bool) -> None:
 
 
 def forked(function: Callable[[], None], seconds: float = math.inf) -> int:
-    """Run `function` in a child, killed after `seconds`; returns how it ended: 0, 1 for an exception, -9."""
+    """Run `function` in a child that is killed after `seconds`. Returns 0, 1 after an exception, or -9 if killed."""
     began = time.perf_counter()
     if (pid := os.fork()) == 0:
         status = 1
-        tqdm.set_lock(threading.RLock())  # its own is one for all processes: taken for ever when one is killed with it
+        # tqdm's own lock is shared by all processes. A process that is killed while it holds the lock never frees it.
+        tqdm.set_lock(threading.RLock())
         try:
             with open("output", "a") as output, redirect_stdout(output), redirect_stderr(output):
                 try:
@@ -57,7 +60,7 @@ def forked(function: Callable[[], None], seconds: float = math.inf) -> int:
                 except Exception:
                     traceback.print_exc()
         finally:
-            os._exit(status)  # past everything that belongs to the parent
+            os._exit(status)  # without running what the parent registered for its own end
     while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
         if (waited := time.perf_counter() - began) > min(seconds, STUCK):
             os.kill(pid, signal.SIGKILL)
@@ -69,7 +72,7 @@ def forked(function: Callable[[], None], seconds: float = math.inf) -> int:
 
 
 def check_files() -> str:
-    """Read all that is there. Raises ValueError if a file is not whole; returns which of them there were."""
+    """Read every file that is there, and return their names. Raises ValueError if one is damaged."""
     if Path("p").exists() and Path("p.json").exists():
         read_parameters("p")  # with the sha256 of the record
     elif Path("p").exists():
@@ -83,20 +86,20 @@ def check_files() -> str:
 
 
 def kill_and_resume(kills: int, seed: int = 0, report: Callable[[str], None] = print) -> Counter:
-    """At least that many kills, each of a process that was still running. Returns what was found after them.
+    """Kill at least `kills` processes that are still running. Returns how often which files were found afterwards.
 
     Raises AssertionError or ValueError at the first file that is damaged or different.
     """
-    torch.set_num_threads(1)  # a child has no other threads than the one that forked it
+    torch.set_num_threads(1)  # only the thread that forks exists in the child
     chance, found, before = random.Random(seed), Counter(), os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         try:
             os.chdir(folder)
             Path("wiki.txt").write_text(TEXT)
             with redirect_stdout(None), redirect_stderr(io.StringIO()):
-                train(True)  # what torch does the first time only is done before the children are
+                train(True)  # what torch does only once per process is done before the first fork
             Path("p").unlink()
-            length = math.inf  # of the fastest run: longer ones would be killed after their end
+            length = math.inf  # seconds of the fastest of three runs: a slow one would put kills after the end
             for _ in range(3):
                 began = time.perf_counter()
                 assert forked(lambda: train(False)) == 0, Path("output").read_text()
@@ -114,7 +117,7 @@ def kill_and_resume(kills: int, seed: int = 0, report: Callable[[str], None] = p
                     killed += status < 0
                     found[check_files() if status < 0 else "complete"] += 1
                 assert forked(lambda: train(True)) == 0, Path("output").read_text()
-                assert Path("p").read_bytes() == expected, f"trial {trial}: the parameters are others"
+                assert Path("p").read_bytes() == expected, f"trial {trial}: the parameters differ"
                 left = {file.name for file in Path().iterdir()}
                 assert left == {"wiki.txt", "output", "p", "p.json", "p.log.jsonl"}, f"trial {trial}: left {left}"
             report(f"{killed} kills in {trial} runs of {length:.2f} s: no damaged file, the same bytes every time")
@@ -126,8 +129,8 @@ def kill_and_resume(kills: int, seed: int = 0, report: Callable[[str], None] = p
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=200, help="processes to kill (default 200)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the moments of the kills (default 0)")
     arguments = parser.parse_args()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # autograd has threads for each GPU that it sees, which a child would lack
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # autograd starts threads for each visible GPU, which a child would lack
     kill_and_resume(arguments.kills, arguments.seed)

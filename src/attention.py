@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-VARIANTS: dict[str, type[nn.Module]] = {}
+VARIANTS: dict[str, Any] = {}  # attention classes by name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def register(name: str):
     """Class decorator: make an attention class available as the variant `name`. ValueError if the name is taken.
 
     Besides its forward pass the class says what else makes up the variant, by the attributes whose defaults stand in
-    CausalSelfAttention: `position`, `options`, `bottleneck`, `cacheable` and `any_length`.
+    CausalSelfAttention: `position`, `options`, `bottleneck`, `cacheable`, `any_length` and `needs_mask`.
     """
 
     def add(cls: type[nn.Module]) -> type[nn.Module]:
@@ -59,13 +59,14 @@ class Rows:
         """(B, T, C) -> (B, nh, T, hs) for each projection."""
         return [projection(x).unflatten(-1, (n_head, -1)).transpose(1, 2) for projection in projections]
 
-    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What queries read from keys and values, all (B, nh, T, hs) -> (B, T, C).
 
         A token sees itself and what came before it.
         """
-        T = q.size(2)
-        mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()  # (T, T)
+        T, mask = q.size(2), None
+        if attention.needs_mask:
+            mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()  # (T, T)
         return self.join(attention.attend(q, k, v, mask))
 
     def whole(self, x: Tensor) -> Tensor:
@@ -95,6 +96,7 @@ class CausalSelfAttention(nn.Module):
     bottleneck = False  # do the middle blocks work on latents?
     cacheable = True  # can forward read new tokens only, if the keys and values of the others are cached?
     any_length = False  # does the model accept more tokens than block_size?
+    needs_mask = True  # False: `attend` sees to it that nothing looks ahead
 
     def __init__(self, config):
         super().__init__()
@@ -183,6 +185,7 @@ class RotaryAttention(CausalSelfAttention):
 
     position = "none"
     any_length = True
+    rope_cache: Tensor
 
     def __init__(self, config):
         super().__init__(config)
@@ -215,7 +218,8 @@ class SynthesizerAttention(nn.Module):
     Time O(T^2 C), memory O(nh T^2). Source: Tay et al. (arXiv 2005.00743), section 3.1.
     """
 
-    position, options, bottleneck, cacheable, any_length = "learned", {}, False, True, False
+    position, bottleneck, cacheable, any_length, needs_mask = "learned", False, True, False, True
+    options: ClassVar[dict[str, Option]] = {}
 
     def __init__(self, config):
         super().__init__()

@@ -45,7 +45,7 @@ class LinformerAttention(CausalSelfAttention):
         "chunk_size": Option(32, "tokens that are compressed together"),
         "summaries": Option(8, "what each chunk of tokens is compressed to"),
     }
-    cacheable = False
+    cacheable = needs_mask = False
 
     def __init__(self, config):
         super().__init__(config)
@@ -122,7 +122,9 @@ class BigBirdAttention(CausalSelfAttention):
         "random_blocks": Option(1, "blocks drawn at random from the past"),
         "pattern_seed": Option(0, "of the random blocks"),
     }
-    cacheable = False
+    cacheable = needs_mask = False
+    indices: Tensor
+    counts: Tensor
 
     def __init__(self, config):
         super().__init__(config)
@@ -240,7 +242,8 @@ class PerformerAttention(CausalSelfAttention):
         "features": Option("positive", "which features", ("positive", "trigonometric")),
         "projection": Option("orthogonal", "how their directions are drawn", ("orthogonal", "gaussian")),
     }
-    cacheable = False
+    cacheable = needs_mask = False
+    directions: Tensor
 
     def __init__(self, config):
         super().__init__(config)

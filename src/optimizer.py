@@ -22,7 +22,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_gains_and_embe
     Vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and so is what a module lists in its
     attribute `no_decay`. With `decay_gains_and_embeddings` only parameters named `bias` are, as in the course.
     """
-    decay, no_decay = [], []
+    decay: list[Tensor] = []
+    no_decay: list[Tensor] = []
     seen = set()  # a parameter that two modules share is met twice
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -77,20 +77,24 @@ class Parser(argparse.ArgumentParser):
 
 def registered() -> dict[str, dict[str, dict[str, Any]]]:
     """{variant: {option: {"default", "help", "choices"}}}, read from the source: to import it means to import torch."""
-    variants: dict[str, dict[str, dict[str, Any]]] = {}
+    variants, options = {}, {}  # the options of each class, its own or inherited
     for path in sorted(Path(__file__).parent.glob("*attention.py")):
-        for node in ast.parse(path.read_bytes()).body:
-            call = node.decorator_list[0] if isinstance(node, ast.ClassDef) and node.decorator_list else None
-            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "register":
-                continue
-            options = variants[ast.literal_eval(call.args[0])] = {}
-            for line in node.body:  # type: ignore[attr-defined]
-                table = getattr(line, "value", None)
-                if isinstance(table, ast.Dict):  # options = {"name": Option(default, help, choices), ...}
-                    for key, option in zip(table.keys, table.values, strict=True):
-                        given = [ast.literal_eval(argument) for argument in option.args]  # type: ignore[attr-defined]
-                        options[ast.literal_eval(key)] = dict(zip(("default", "help", "choices"), given, strict=False))
+        for node in [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]:
+            options[node.name] = next((options[b.id] for b in node.bases if getattr(b, "id", "") in options), {})
+            for line in node.body:
+                table = getattr(line, "value", None)  # options = {"name": Option(default, help, choices), ...}
+                if isinstance(table, ast.Dict) and ast.unparse(line).startswith("options"):
+                    pairs = zip(table.keys, table.values, strict=True)
+                    options[node.name] = {ast.literal_eval(key): arguments_of(call) for key, call in pairs}
+            for call in node.decorator_list:
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "register":
+                    variants[ast.literal_eval(call.args[0])] = options[node.name]
     return variants
+
+
+def arguments_of(call: Any) -> dict[str, Any]:
+    given = dict(zip(("default", "help", "choices"), call.args, strict=False)) | {k.arg: k.value for k in call.keywords}
+    return {name: ast.literal_eval(value) for name, value in given.items()}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,14 +108,14 @@ def make_parser() -> argparse.ArgumentParser:
     for size, about in SIZES.items():
         flags.append((TRAIN, "the model", f"--{size}", about, dict(type=int, metavar="N")))
         flags.append((USE, "", f"--{size}", HIDDEN, dict(type=int)))
-    for variant, options in variants.items():
+    for variant, options in variants.items():  # an option that several have is listed once, with the last of them
         for name, option in options.items():
             more = dict(type=type(option["default"]), choices=option.get("choices"))
             about = f"{option['help']} (default {option['default']})"
             flags.append((TRAIN, f"the model: {variant}", f"--{name}", about, more))
             flags.append((USE, "", f"--{name}", HIDDEN, more))
-    for command, about in ABOUT.items():
-        sub = commands.add_parser(command, allow_abbrev=False, help=about, description=about)
+    for command, text in ABOUT.items():
+        sub = commands.add_parser(command, help=text, description=text, allow_abbrev=False, conflict_handler="resolve")
         groups: dict[str, Any] = {"": sub}
         for of, group, name, about, more in flags:
             if command in of.split():

@@ -57,9 +57,10 @@ def pretrain(
     processes, chosen = processes_of_torchrun(running.shard, running.plain), find_recipe(recipe)
     corpus = open_corpus(pretrain_corpus_path, settings.get("block_size"), chosen, third_mask)
     config = GPTConfig(**config_fields(variant, corpus.vocabulary, chosen, settings))
-    about = {"command": "pretrain", "recipe": recipe, "corpus": Path(pretrain_corpus_path).name, "arguments": arguments}
-    about["corruption"] = {name: getattr(corpus, name) for name in ("min_length", "max_length", "recall_share")}
-    about["corruption"] |= {"third_mask": True} if third_mask else {}
+    about: dict[str, Any] = {"command": "pretrain", "recipe": recipe, "arguments": arguments}
+    about |= {"corpus": Path(pretrain_corpus_path).name}
+    drawn = ["min_length", "max_length", "recall_share", *["third_mask"] * third_mask]
+    about["corruption"] = {name: getattr(corpus, name) for name in drawn}
     rows: Any = corpus
     if finetune_corpus_path is not None:
         if not chosen.question_share:
@@ -93,7 +94,8 @@ def finetune(
     """
     arguments, (running, settings) = plain_arguments(locals()), Running.split(options)
     processes = processes_of_torchrun(running.shard, running.plain)
-    record, state_dict = None, {}
+    record: Any = None
+    state_dict: Any = None
     if reading_params_path is not None:
         state_dict, record = files.read_parameters(reading_params_path)
     recipe = recipe or recipe_of(record, reading_params_path)
@@ -104,12 +106,13 @@ def finetune(
     with placed(running, chosen.dtype, processes) as where:
         recorded = (record or {}).get("config", {})
         corpus = open_corpus(pretrain_corpus_path, recorded.get("block_size", settings.get("block_size")), chosen)
-        if record is not None and reading_params_path is not None:
-            fields = files.recorded_config(variant, reading_params_path, record, settings)
-            check_vocabulary(corpus.vocabulary, record, pretrain_corpus_path, reading_params_path)
+        if record is not None:
+            fields = files.recorded_config(variant, str(reading_params_path), record, settings)
+            check_vocabulary(corpus.vocabulary, record, pretrain_corpus_path, str(reading_params_path))
         else:
             fields = config_fields(variant, corpus.vocabulary, chosen, settings)
-        model = GPT(GPTConfig(**fields)) if not state_dict else files.model_of(reading_params_path, state_dict, fields)
+        scratch = state_dict is None
+        model = GPT(GPTConfig(**fields)) if scratch else files.model_of(str(reading_params_path), state_dict, fields)
         questions, held_out = open_questions(finetune_corpus_path, corpus), open_questions(eval_corpus_path, corpus)
         inputs = pretrain_corpus_path, finetune_corpus_path, reading_params_path, eval_corpus_path
         files.check_outputs(writing_params_path, *inputs)

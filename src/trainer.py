@@ -165,40 +165,40 @@ class Trainer:
         # A bar that redraws suits a terminal. In a file, one line every half minute is enough.
         interval = 0.2 if sys.stderr is not None and sys.stderr.isatty() else 30
         how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=not self.show_progress)
-        bar = tqdm(initial=self.steps_done, total=self.total_steps, unit="step", **how)
         first_epoch = max(0, self.steps_done - 1) // self.steps_per_epoch + 1
-        for epoch in range(first_epoch, config.max_epochs + 1):
-            model.train()
-            done = self.steps_done - (epoch - 1) * self.steps_per_epoch
-            for batch in batches(self.train_dataset, config, self.device, epoch, done, self.split):
-                x, y = batch[:2]
-                self.steps_done += 1
-                self.tokens += x.numel()
-                lr = lr_at(self.tokens, config)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
+        with tqdm(initial=self.steps_done, total=self.total_steps, unit="step", **how) as bar:
+            for epoch in range(first_epoch, config.max_epochs + 1):
+                model.train()
+                done = self.steps_done - (epoch - 1) * self.steps_per_epoch
+                for batch in batches(self.train_dataset, config, self.device, epoch, done, self.split):
+                    x, y = batch[:2]
+                    self.steps_done += 1
+                    self.tokens += x.numel()
+                    lr = lr_at(self.tokens, config)
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr
 
-                if self.step is None:
-                    _, loss = model(x, y)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
-                    optimizer.step()
-                else:  # the same in fewer milliseconds: src/fast/steps.py
-                    loss, grad_norm = self.step(*batch)
+                    if self.step is None:
+                        _, loss = model(x, y)
+                        optimizer.zero_grad()
+                        loss.backward()
+                        grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
+                        optimizer.step()
+                    else:  # the same in fewer milliseconds: src/fast/steps.py
+                        loss, grad_norm = self.step(*batch)
 
-                self.loss_sum += loss.detach()
-                self.loss_steps += 1
-                if self.steps_done % config.log_every == 0 or self.steps_done == self.total_steps:
-                    self.log(epoch, lr, grad_norm, earlier_tokens)
-                    bar.set_postfix(epoch=epoch, loss=f"{self.line['loss']:.3f}", lr=f"{lr:.1e}", refresh=False)
-                if time.monotonic() >= self.pause_at:  # a checkpoint is due, or somebody asked to stop
-                    self.on_pause(self)
-                bar.update()
-            if self.test_dataset is not None and (epoch % config.eval_every == 0 or epoch == config.max_epochs):
-                loss = self.evaluate_loss(self.test_dataset)
-                self.on_log({"step": self.steps_done, "epoch": epoch, "tokens": self.tokens, "validation_loss": loss})
-        bar.close()
+                    self.loss_sum += loss.detach()
+                    self.loss_steps += 1
+                    if self.steps_done % config.log_every == 0 or self.steps_done == self.total_steps:
+                        self.log(epoch, lr, grad_norm, earlier_tokens)
+                        bar.set_postfix(epoch=epoch, loss=f"{self.line['loss']:.3f}", lr=f"{lr:.1e}", refresh=False)
+                    if time.monotonic() >= self.pause_at:  # a checkpoint is due, or somebody asked to stop
+                        self.on_pause(self)
+                    bar.update()
+                if self.test_dataset is not None and (epoch % config.eval_every == 0 or epoch == config.max_epochs):
+                    loss = self.evaluate_loss(self.test_dataset)
+                    line = {"step": self.steps_done, "epoch": epoch, "tokens": self.tokens, "validation_loss": loss}
+                    self.on_log(line)
         return {**self.line, "seconds": self.seconds_so_far()}
 
     def seconds_so_far(self) -> float:

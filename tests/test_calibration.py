@@ -42,7 +42,7 @@ def test_wilson_without_a_sample_is_everything_and_an_impossible_count_is_refuse
 
 
 def test_mcnemar_gives_the_numbers_worked_out_by_hand():
-    """6 only a, 1 only b. At most 1 of 7 fair coins falls on b's side with probability (1 + 7) / 128; twice for two sides."""
+    """6 only a, 1 only b: at most 1 of 7 fair coins is b's with probability (1 + 7) / 128; twice that for two sides."""
     a = [True] * 6 + [False] + [True] * 10 + [False] * 3
     b = [False] * 6 + [True] + [True] * 10 + [False] * 3
     found = c.paired(a, b)
@@ -97,7 +97,7 @@ def test_impossible_confidences_and_missing_answers_are_refused_by_name():
 
 
 def test_the_error_of_a_calibrated_model_shrinks_as_a_bin_grows():
-    """One answer of confidence 0.5 is off by 0.5 in any case. With n answers in one bin the gap shrinks as 1 / sqrt(n)."""
+    """One answer of confidence 0.5 is always off by 0.5. With n answers in a bin the gap is of order 1 / sqrt(n)."""
     assert c.unavoidable_error([0.5]) == pytest.approx(0.5)
     assert c.unavoidable_error(np.full(100, 0.55)) == pytest.approx(math.sqrt(2 / math.pi * 0.55 * 0.45 / 100), rel=0.1)
     assert c.unavoidable_error(np.ones(50)) == 0
@@ -120,7 +120,7 @@ def test_confidence_is_the_product_over_the_characters_of_an_answer():
     logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]))
     table = c.confidences_at(logits, np.array([0, 1, 2]), np.array([0, 0, 1]), [1.0, 1e6])
     assert table[0] == pytest.approx([0.5 * 0.8, 0.6])
-    assert table[1] == pytest.approx([1 / 9, 1 / 3], rel=1e-3), "at a high temperature all characters are equally likely"
+    assert table[1] == pytest.approx([1 / 9, 1 / 3], rel=1e-3), "very hot, all characters are equally likely"
 
 
 def test_log_probabilities_serve_as_logits():

@@ -1,6 +1,7 @@
 """Writes fail at every place, and files come from strangers: nothing is lost, and nothing harmful is accepted.
 
-    python tests/test_faults.py 100000      # every place of every write, and that many inputs for each property test
+As a program it tries every place of every write, and as many inputs for each property test as one asks for:
+    python tests/test_faults.py 100000
 """
 
 import errno
@@ -178,9 +179,12 @@ def test_killed_at_random_moments_a_run_loses_nothing():
 # -------------------------------------------------------------------------------------------- files from strangers
 
 
+RECORD = {"variant": "vanilla", "config": {}, "vocabulary": "ab"}  # the least that a record must hold
+
+
 def saved_parameters(folder: Path) -> bytes:
     torch.manual_seed(0)
-    save_parameters(folder / "p", torch.nn.Linear(3, 2), {})
+    save_parameters(folder / "p", torch.nn.Linear(3, 2), RECORD)
     return (folder / "p").read_bytes()
 
 
@@ -250,7 +254,7 @@ def test_a_file_that_names_anything_but_tensors_is_refused_and_nothing_is_called
 def test_parameters_that_are_not_those_of_the_record_are_refused(tmp_path):
     saved_parameters(tmp_path)
     record = (tmp_path / "p.json").read_bytes()
-    save_parameters(tmp_path / "p", torch.nn.Linear(3, 2), {})
+    save_parameters(tmp_path / "p", torch.nn.Linear(3, 2), RECORD)
     (tmp_path / "p.json").write_bytes(record)
     with pytest.raises(ValueError, match="p: is not the file that .*p.json describes"):
         read_parameters(tmp_path / "p")
@@ -438,7 +442,7 @@ def test_show_prints_what_parameters_are_and_a_command_that_makes_the_same_bytes
     capsys.readouterr()
     assert run.main(["show", "p"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("p: whole (sha256 ") and lines[-2] == "To repeat it:"
+    assert lines[0].startswith("p: intact (sha256 ") and lines[-2] == "To repeat it:"
     record = json.loads(Path("p.json").read_text())
     assert record["corpus_sha256"] == file_sha256("wiki.txt") and record["trainer"]["seed"] == 0
     Path("p").unlink()

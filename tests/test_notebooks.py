@@ -1,7 +1,7 @@
-"""The notebooks run from top to bottom and show what they say, and the committed copies have clean outputs.
+"""The notebooks run to their end, their results support their text, and the committed outputs are clean.
 
-    python tests/test_notebooks.py [NAME ...]     execute all notebooks, or these, at full length (minutes) and save
-                                                  them with their outputs
+To execute all notebooks, or those named, at full length (minutes) and save them with their outputs:
+    python tests/test_notebooks.py [NAME ...]
 """
 
 import base64
@@ -20,7 +20,7 @@ FOLDER = ROOT / "mingpt-demo"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5, "knowledge": 4}
 
-# Folders in which machines keep homes, checkouts and interpreters: nothing that a notebook should show.
+# Folders in which machines keep homes, checkouts and interpreters. No notebook should show one.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|media|opt|usr|var|private)/|[A-Za-z]:\\\\?\w")
 
 
@@ -33,18 +33,18 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path = FOLDER, timeout: int = 120) -> None:
-    """Run all cells in place with a fresh kernel that starts in `folder`. Raises at the first cell that fails."""
+    """Run all cells in place, in a fresh kernel that starts in `folder`. Raises at the first cell that fails."""
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=resources).execute()
 
 
 def results(name: str, wanted: dict[str, str], steps: int | None = None) -> dict:
-    """What the expressions `wanted` come to at the end of the notebook, with its STEPS set to `steps`."""
+    """Execute the notebook with STEPS set to `steps`. Returns the values of the expressions `wanted` at its end."""
     notebook = load(name)
     if steps is not None:
         (cell,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
         cell.source, found = re.subn(r"(?m)^STEPS = \d+", f"STEPS = {steps}", cell.source)
-        assert found == 1, "the settings should have exactly one line STEPS = ..."
+        assert found == 1, "the settings must have exactly one line STEPS = ..."
     table = ", ".join(f"{key!r}: {expression}" for key, expression in wanted.items())
     show = f"import json\nprint(json.dumps({{{table}}}, default=lambda tensor: tensor.tolist()))"
     notebook.cells.append(nbformat.v4.new_code_cell(show))
@@ -71,11 +71,11 @@ def images(notebook: nbformat.NotebookNode) -> list[bytes]:
 # ------------------------------------------------------------------------------------------------------- play_char
 
 
-def test_play_char_runs_to_its_end_and_learns():
+def test_play_char_learns_from_the_text_and_samples_at_three_temperatures():
     names = dict(curve="curve", train="train_loss", held_out="held_out_loss", samples="samples", nothing="know_nothing")
     result = results("play_char", names, steps=60)
     steps, losses = zip(*result["curve"], strict=True)
-    assert steps == tuple(range(61)), "a loss for every step, the untrained model's first"
+    assert steps == tuple(range(61)), "a loss for every step, after that of the untrained model"
     assert losses[0] == pytest.approx(result["nothing"], abs=0.2), "an untrained model starts near ln V"
     assert losses[-1] < 0.8 * losses[0]
     assert 0 < result["train"] < 0.8 * losses[0] and 0 < result["held_out"] < 0.8 * losses[0]
@@ -84,14 +84,17 @@ def test_play_char_runs_to_its_end_and_learns():
     assert len(set(result["samples"].values())) == 3, "the temperature makes a difference"
 
 
-def test_play_char_saved_all_its_samples():
+def test_play_char_quotes_its_own_samples_and_losses():
     cells = code_cells(load("play_char"))
     for temperature in ("0.5", "0.8", "1.1"):
         assert f"temperature {temperature}" in printed(cells[-1])
     assert "held-out" in "".join(map(printed, cells))
     prose = "".join(cell.source for cell in load("play_char").cells if cell.cell_type == "markdown")
     quoted = re.findall(r'"(Born in [^"]*?),?"', prose)
-    assert len(quoted) == 2 and all(sample in printed(cells[-1]) for sample in quoted)
+    assert len(quoted) == 2 and all(" ".join(sample.split()) in printed(cells[-1]) for sample in quoted)
+    seen, held_out = re.search(r"\(([\d.]+) against ([\d.]+) nats per\s+character\)", prose).groups()
+    losses = re.findall(r"text (?:it was trained on)? +([\d.]+) nats", "".join(map(printed, cells)))
+    assert [f"{float(loss):.2f}" for loss in losses] == [seen, held_out]
 
 
 # ------------------------------------------------------------------------------------------- attention_exploration
@@ -110,25 +113,25 @@ def mean_and_deviation(numbers: list[float]) -> tuple[float, float]:
     return mean, math.sqrt(sum((number - mean) ** 2 for number in numbers) / len(numbers))
 
 
-def test_copying_takes_the_lead_that_the_formula_says(exploration):
+def test_the_weight_of_the_copied_token_follows_the_formula(exploration):
     for n, weights in exploration["copy_weights"].items():
         expected = [1 / (1 + (int(n) - 1) * math.exp(-lead)) for lead in exploration["leads"]]
         assert weights == pytest.approx(expected, abs=1e-4)
         assert weights[0] == pytest.approx(1 / int(n), abs=1e-4) and weights[-1] > 0.999
 
 
-def test_the_sum_of_two_keys_reads_the_average_of_their_values(exploration):
+def test_a_query_at_the_sum_of_two_keys_reads_the_average_of_their_values(exploration):
     for beta, weights in zip(exploration["betas"], exploration["average_weights"], strict=True):
         expected = 1 / (2 + 14 * math.exp(-beta / 8))
         assert weights[2] == pytest.approx(expected, abs=1e-4) and weights[9] == pytest.approx(expected, abs=1e-4)
     assert exploration["average_error"] < 1e-3
 
 
-def test_one_head_stands_a_little_noise_and_no_varying_length(exploration):
+def test_one_head_tolerates_a_little_noise_but_not_a_key_of_varying_length(exploration):
     mean, deviation = mean_and_deviation(exploration["part_a"]["one head, a little noise"])
     assert mean == pytest.approx(0.5, abs=0.01) and deviation < 0.05
     mean, deviation = mean_and_deviation(exploration["part_a"]["one head, length varies"])
-    assert mean == pytest.approx(0.5, abs=0.05) and deviation > 0.4, "it is nearly 0 or nearly 1"
+    assert mean == pytest.approx(0.5, abs=0.05) and deviation > 0.4, "nearly 0 or nearly 1"
     assert exploration["near_half"]["one head, length varies"] < 0.05
 
 
@@ -143,7 +146,7 @@ def test_two_heads_give_the_average_unless_a_key_points_the_wrong_way(exploratio
     assert exploration["below_zero"] == pytest.approx(share, abs=5 * math.sqrt(share / 4000))
 
 
-def test_three_tokens_copy_themselves_and_then_what_they_are_told(exploration):
+def test_three_tokens_copy_themselves_with_identities_and_others_with_matrices(exploration):
     identity, built = exploration["identity_y"], exploration["built_y"]
     for y, expected in zip(identity, ([0, 1, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0]), strict=True):
         assert y == pytest.approx(expected, abs=1e-3)
@@ -154,7 +157,7 @@ def test_three_tokens_copy_themselves_and_then_what_they_are_told(exploration):
     assert exploration["built_weights"][1][0] > 0.999 and exploration["identity_weights"][1][1] > 0.999
 
 
-def test_order_is_invisible_without_positions_and_visible_with_them(exploration):
+def test_order_shows_only_with_positions_or_a_causal_mask(exploration):
     assert exploration["permutation_error"] < 1e-5 and exploration["last_token_error"] < 1e-5
     assert max(exploration["changes"]["no positions"]) < 1e-5
     assert min(exploration["changes"]["sinusoidal positions"]) > 0.01
@@ -168,13 +171,13 @@ def test_no_two_sinusoidal_positions_are_equal(exploration):
     expected = [2 * abs(math.sin(difference / 2)) for difference in range(1, len(one_pair) + 1)]
     assert one_pair == pytest.approx(expected, abs=1e-9)
     assert one_pair.index(min(one_pair)) + 1 == 710 and one_pair[43] < 0.02
-    assert min(many) == many[0], "with more pairs no two are closer than neighbours"
+    assert min(many) == many[0], "with more pairs, no two positions are closer than neighbours"
 
 
 def test_rotary_scores_depend_on_the_distance_only(exploration):
     assert exploration["rotary_spread"] < 1e-3 < 0.5 < exploration["added_spread"]
     scores = exploration["rotary_scores"]["500"]
-    assert max(scores) - min(scores) > 0.5, "a constant would depend on nothing at all"
+    assert max(scores) - min(scores) > 0.5, "a constant would not depend on the distance"
 
 
 # --------------------------------------------------------------------------------------------- efficient_attention
@@ -190,7 +193,7 @@ def efficient() -> dict:
     return results("efficient_attention", wanted, steps=60)
 
 
-def test_rank_depends_on_how_sharp_attention_is(efficient):
+def test_sharper_attention_has_a_larger_error_at_low_rank(efficient):
     errors = {name: error[14] for name, error in efficient["random_errors"].items()}  # a quarter of 56
     flat, medium, sharp, copying = errors.values()
     assert flat < 0.25 < 0.35 < medium < sharp < copying == pytest.approx(math.sqrt(3 / 4))
@@ -199,13 +202,13 @@ def test_rank_depends_on_how_sharp_attention_is(efficient):
         assert all(later <= earlier + 1e-9 for earlier, later in zip(error, error[1:], strict=False))
 
 
-def test_a_linformer_of_averages_lies_between_nothing_and_vanilla(efficient):
+def test_averages_of_the_past_never_beat_vanilla_and_equal_it_at_full_rank(efficient):
     losses = list(efficient["summaries_loss"].values())
     assert losses[-1] == pytest.approx(efficient["vanilla_loss"], abs=1e-4), "as many summaries as characters"
     assert all(loss > efficient["vanilla_loss"] - 0.02 for loss in losses)
 
 
-def test_a_window_reaches_a_block_a_layer_and_random_blocks_multiply(efficient):
+def test_a_window_gains_one_block_per_layer_and_random_blocks_multiply_the_reach(efficient):
     window, first, random, both = efficient["reached"].values()
     for layers, share in enumerate(window, 1):
         expected = sum((t + 1 - max(0, (t // 16 - layers) * 16)) / (t + 1) for t in range(512)) / 512
@@ -213,11 +216,11 @@ def test_a_window_reaches_a_block_a_layer_and_random_blocks_multiply(efficient):
     assert random[4] > 0.9 and both[4] > 0.9 and window[4] < 0.5
     assert max(f - w for f, w in zip(first, window, strict=True)) < 0.1, "nothing passes through the first block"
     assert efficient["encoder_pairs_in_two"] == 1
-    needed = list(efficient["layers_needed"].values())  # for 8, 16, 32 and 64 blocks; a window alone needs some 40
+    needed = list(efficient["layers_needed"].values())  # for 8, 16, 32 and 64 blocks; a window alone needs about 40
     assert needed == sorted(needed) and needed[2] <= 6 and needed[3] <= 10
 
 
-def test_more_features_estimate_better_and_orthogonal_ones_are_the_better(efficient):
+def test_more_features_reduce_the_error_and_orthogonal_ones_beat_gaussian_ones(efficient):
     errors = efficient["error_by_count"]
     for by_count in errors.values():
         assert all(later < earlier for earlier, later in zip(by_count, by_count[1:], strict=False))
@@ -228,7 +231,7 @@ def test_more_features_estimate_better_and_orthogonal_ones_are_the_better(effici
     assert errors["trigonometric Gaussian"][0] > 1 > errors["positive Gaussian"][0], "few features"
 
 
-def test_long_queries_and_keys_spoil_trigonometric_features_first(efficient):
+def test_the_error_grows_with_the_scale_and_faster_for_trigonometric_features(efficient):
     errors = efficient["error_by_scale"]
     for by_scale in errors.values():
         assert all(later > earlier for earlier, later in zip(by_scale, by_scale[1:], strict=False))
@@ -236,31 +239,31 @@ def test_long_queries_and_keys_spoil_trigonometric_features_first(efficient):
     assert errors["trigonometric orthogonal"][-1] > 10 * errors["positive orthogonal"][-1] > 5
 
 
-def test_the_variances_are_those_of_the_paper(efficient):
+def test_measured_deviations_match_the_formulas_of_the_paper(efficient):
     measured, predicted = efficient["measured"], efficient["predicted"]
     assert measured["trigonometric"] == pytest.approx(predicted["trigonometric"], rel=0.1)
-    far = efficient["angles"].index(120)  # nearer, what makes the spread of positive ones is too rare to be drawn
+    far = efficient["angles"].index(120)  # at smaller angles, rare draws dominate the deviation of positive features
     assert measured["positive"][far:] == pytest.approx(predicted["positive"][far:], rel=0.1, abs=1e-4)
 
 
-def test_trigonometric_features_drown_a_small_kernel(efficient):
+def test_near_zero_the_trigonometric_error_exceeds_the_kernel(efficient):
     at = efficient["angles"].index(150)
     deviations = {kind: measured[at] for kind, measured in efficient["measured"].items()}
     assert deviations["positive"] < 0.2 * efficient["exact"][at] < efficient["exact"][at] < deviations["trigonometric"]
     assert efficient["negative"] > 0.3
 
 
-def test_efficient_attention_saved_what_its_text_says_of_the_trained_model():
+def test_saved_outputs_support_the_text_about_the_trained_model():
     text = "".join(map(printed, code_cells(load("efficient_attention"))))
     hardest = {
         part: float(re.search(rf"trained heads, {part} +[\d.]+ to ([\d.]+)", text)[1]) for part in ("whole", "far part")
     }
     assert hardest["far part"] < 0.25 < 0.35 < hardest["whole"]
     vanilla, nothing = map(float, re.search(r"vanilla: loss ([\d.]+); without the far past: ([\d.]+)", text).groups())
-    averages = [float(loss) for loss in re.findall(r"summaries a chunk: loss ([\d.]+)", text)]
+    averages = [float(loss) for loss in re.findall(r"summaries per chunk: loss ([\d.]+)", text)]
     assert averages == sorted(averages, reverse=True) and averages[-1] == pytest.approx(vanilla, abs=0.002)
-    assert vanilla + 0.3 < averages[2] < averages[0] < nothing
-    smallest, largest, median = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+), median ([\d.]+)", text).groups())
+    assert (vanilla + nothing) / 2 < averages[2] < averages[0] < nothing
+    smallest, largest, median = map(float, re.search(r"std ([\d.]+) to ([\d.]+), median ([\d.]+)", text).groups())
     assert 0.6 < smallest < largest < 1.5 and 0.75 < median
     performer = float(re.search(r"features instead of softmax: ([\d.]+)", text)[1])
     assert performer > vanilla + 0.5
@@ -285,7 +288,7 @@ def name_in(question: str) -> str:
     return question.removeprefix("Where was ").removesuffix(" born?")
 
 
-def test_dev_is_in_the_text_only_and_the_others_are_in_none(knowledge):
+def test_dev_is_only_in_the_text_and_unseen_people_are_nowhere(knowledge):
     text, taught = "\n".join(knowledge["documents"]), {question for question, _ in knowledge["taught"]}
     assert len(knowledge["documents"]) == 150 and len(taught) == 100 and len(knowledge["dev"]) == 50
     assert all(name_in(question) in text for question in taught | {question for question, _ in knowledge["dev"]})
@@ -298,16 +301,16 @@ def test_dev_is_in_the_text_only_and_the_others_are_in_none(knowledge):
     assert not any(name_in(question) in text for question in unseen | unknown)
 
 
-def test_unknown_facts_have_the_places_of_known_ones(knowledge):
+def test_unknown_facts_use_the_places_of_known_ones(knowledge):
     places = {kind: [place for _, place in knowledge[kind]] for kind in ("taught", "unknown")}
     assert sorted(places["taught"]) == sorted(places["unknown"]) and places["taught"] != places["unknown"]
 
 
-def test_london_is_right_for_three_people_of_dev(knowledge):
+def test_london_is_the_right_answer_for_three_people_of_dev(knowledge):
     assert knowledge["london"] == sum(place == "London" for _, place in knowledge["dev"]) == 3
 
 
-def test_both_models_read_and_both_finetunings_start_where_pretraining_ended(knowledge):
+def test_finetuning_starts_from_the_pretrained_model_and_is_measured_three_times(knowledge):
     assert knowledge["losses"].keys() == {"text only", "questions mixed in"}
     assert all(0 < loss < 5 for loss in knowledge["losses"].values())
     curves = knowledge["effects"]
@@ -316,7 +319,7 @@ def test_both_models_read_and_both_finetunings_start_where_pretraining_ended(kno
         assert curves[f"{start} known"][0] == curves[f"{start} unknown"][0], "the same model, measured once"
         for facts in ("known", "unknown"):
             steps = [point["step"] for point in curves[f"{start} {facts}"]]
-            assert steps == [0, 2, 4, 7], "an epoch of 100 questions in batches of 16"
+            assert steps == [0, 2, 4, 7], "one epoch of 100 questions in batches of 16"
     assert all(point["dev"] == sum(point["right"]) for curve in curves.values() for point in curve)
 
 
@@ -335,19 +338,19 @@ def saved_knowledge() -> str:
 
 
 def numbers(pattern: str, text: str) -> tuple[float, ...]:
-    """What the groups of `pattern`, in which a space stands for any number of them, find in `text`."""
+    """The numbers that `pattern` finds in `text`. A space in the pattern matches any white space."""
     found = re.search(pattern.replace(" ", r"\s+"), text)
     assert found, pattern
     return tuple(map(float, found.groups()))
 
 
-def test_knowledge_saved_that_questions_alone_teach_nothing_about_others(saved_knowledge):
+def test_saved_outputs_show_that_questions_alone_teach_nothing_about_other_people(saved_knowledge):
     (london,) = numbers(r"London for everyone: (\d+) of 50", saved_knowledge)
     of_dev, of_taught = numbers(r"the questions only: (\d+) of 50 dev questions right, (\d+) of 100", saved_knowledge)
-    assert of_dev <= london == 3 and of_taught >= 95
+    assert of_dev < london == 3 and of_taught == 100
 
 
-def test_knowledge_saved_that_storing_is_not_knowing(saved_knowledge):
+def test_saved_outputs_show_that_storing_is_not_knowing(saved_knowledge):
     (text_loss,) = numbers(r"text only: loss on the text ([\d.]+)", saved_knowledge)
     (mixed_loss,) = numbers(r"questions mixed in: loss on the text ([\d.]+)", saved_knowledge)
     assert abs(text_loss - mixed_loss) < 0.06 * mixed_loss
@@ -356,18 +359,18 @@ def test_knowledge_saved_that_storing_is_not_knowing(saved_knowledge):
         for name in ("text only", "finetuned at the recipe's rate", "finetuned at a higher rate", "questions mixed in")
     }
     text, recipe, higher, mixed = know.values()
-    goes_on = re.search(r"before it is finetuned: '(.*)'", saved_knowledge)[1]
-    assert goes_on.endswith(" ."), "as lines of the text do"
-    assert text == (0, 0) and mixed[0] == pytest.approx(2 / 3 * 50, abs=2) and mixed[1] == 100
+    goes_on = re.search(r"before finetuning: '(.*)'", saved_knowledge)[1]
+    assert goes_on.endswith(" ."), "like a line of the text"
+    assert text == (0, 0) and mixed == (0.72 * 50, 100)
     assert all(24 <= dev < mixed[0] for dev in (recipe[0], higher[0])) and recipe[1] < higher[1] == 99
 
 
-def test_knowledge_saved_that_inventions_look_like_answers_and_are_as_sure_as_errors(saved_knowledge):
+def test_saved_outputs_show_that_invented_answers_look_and_sound_like_wrong_ones(saved_knowledge):
     medians = {}
     for kind in ("right", "wrong", "invented"):
-        pattern = rf"{kind} \d+ answers; quarter, half, three quarters below \d+% (\d+)% \d+%; a place of train: (\d+)%"
+        pattern = rf"{kind} \d+ answers; quartiles of the confidence \d+% (\d+)% \d+%; taught places: (\d+)%"
         medians[kind], real = numbers(pattern, saved_knowledge)
-        assert 85 <= real, "a real place, and one of the answers it was taught"
+        assert 90 < real, "most answers are places that it was taught"
     assert medians["right"] > max(medians["wrong"], medians["invented"])
     from_wrong, from_invented, between = (
         numbers(rf"  {pair} ([\d.]+)", saved_knowledge)[0]
@@ -378,21 +381,19 @@ def test_knowledge_saved_that_inventions_look_like_answers_and_are_as_sure_as_er
     assert len(surest) == 6 and min(max(surest[i : i + 2]) for i in (0, 2, 4)) > 80, "each kind has one beyond 80%"
 
 
-def test_knowledge_saved_what_a_threshold_buys(saved_knowledge):
+def test_saved_outputs_show_what_a_threshold_buys(saved_knowledge):
     table = re.findall(r"(text|others) +from +(\d+)%: +(\d+) of +(\d+) answered, +(\d+) right", saved_knowledge)
     shares = {(who, threshold): int(good) / int(answered) for who, threshold, answered, _, good in table}
     covered = {(who, threshold): int(answered) / int(total) for who, threshold, answered, total, _ in table}
     assert len(table) == 6
     assert covered["text", "50"] == pytest.approx(0.8, abs=0.03) and covered["text", "90"] < 0.25
-    assert 1 - shares["text", "0"] == pytest.approx(1 / 3, abs=0.03)
-    assert 1 - shares["text", "50"] == pytest.approx(1 / 4, abs=0.03)
-    assert 1 - shares["others", "0"] == pytest.approx(2 / 3, abs=0.03)
-    assert 1 - shares["others", "50"] == pytest.approx(1 / 2, abs=0.03)
+    not_right = [1 - shares[who, threshold] for who in ("text", "others") for threshold in ("0", "50")]
+    assert not_right == pytest.approx([0.28, 0.18, 0.64, 0.49], abs=0.005)
 
 
 @pytest.fixture(scope="module")
 def effects(saved_knowledge) -> dict[str, tuple[float, ...]]:
-    """(dev right, taught right, confidence about dev, about unseen people) for "mixed, before" and the others."""
+    """(dev right, taught right, confidence on dev, on unseen people) of "mixed, before" and the other rows."""
     table = {}
     for start, facts in ((start, facts) for start in ("mixed", "text") for facts in ("before", "known", "unknown")):
         own = "" if facts == "before" else r"\d+ "
@@ -401,21 +402,19 @@ def effects(saved_knowledge) -> dict[str, tuple[float, ...]]:
     return table
 
 
-def test_knowledge_saved_that_unknown_facts_cost_known_ones(saved_knowledge, effects):
+def test_saved_outputs_show_that_finetuning_on_unknown_facts_costs_known_ones(saved_knowledge, effects):
     dev = {name: row[0] for name, row in effects.items()}
     assert dev["text, before"] == 0 and 0.55 < dev["text, unknown"] / dev["text, known"] < 2 / 3
-    assert dev["mixed, unknown"] / dev["mixed, before"] == pytest.approx(3 / 5, abs=0.02)
-    assert dev["mixed, before"] - 6 < dev["mixed, known"] < dev["mixed, before"]
-    assert 50 - dev["mixed, before"] == pytest.approx(50 / 3, abs=1) and 50 - dev["mixed, unknown"] == 30
-    assert effects["mixed, unknown"][1] < effects["mixed, known"][1] == 100, "some of the taught people"
+    assert [dev[f"mixed, {name}"] for name in ("before", "known", "unknown")] == [36, 28, 19]
+    assert effects["mixed, unknown"][1] < effects["mixed, known"][1] == 100, "it also loses some of the taught people"
     mixed, text = (numbers(rf"\n  {start}: ([\d.]+)", saved_knowledge)[0] for start in ("mixed", "text"))
-    assert 0.03 < min(text, mixed) <= max(text, mixed) < 0.06
+    assert 0.055 < min(text, mixed) <= max(text, mixed) < 0.085
 
 
-def test_knowledge_saved_that_confidence_does_not_follow_what_is_known(effects):
-    too_sure = {name: of_dev - right / 50 for name, (right, _, of_dev, _) in effects.items()}
+def test_saved_outputs_show_that_confidence_does_not_track_accuracy(effects):
+    too_confident = {name: of_dev - right / 50 for name, (right, _, of_dev, _) in effects.items()}
     facts = "before", "known", "unknown"
-    assert [too_sure[f"mixed, {name}"] for name in facts] == pytest.approx([0.0, 0.1, 0.0], abs=0.03)
+    assert [too_confident[f"mixed, {name}"] for name in facts] == pytest.approx([-0.03, 0.13, 0.03], abs=0.001)
     before, known, unknown = (effects[f"mixed, {name}"][3] for name in facts)
     assert unknown < before < known
 
@@ -423,12 +422,12 @@ def test_knowledge_saved_that_confidence_does_not_follow_what_is_known(effects):
 # -------------------------------------------------------------------------------------- all of them, as committed
 
 
-def test_there_is_a_number_of_figures_for_every_notebook():
+def test_every_notebook_has_an_expected_number_of_figures():
     assert NOTEBOOKS == sorted(FIGURES)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_finds_the_repository_from_its_root(name):
+def test_it_can_also_be_started_in_the_root_of_the_repository(name):
     notebook = load(name)
     (setup,) = (cell for cell in code_cells(notebook) if "sys.path" in cell.source)
     notebook.cells = [setup, nbformat.v4.new_code_cell("import model")]
@@ -439,7 +438,7 @@ def test_it_finds_the_repository_from_its_root(name):
 def test_saved_outputs_are_complete(name):
     notebook = load(name)
     cells = code_cells(notebook)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run from a fresh kernel, once"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run once, in a fresh kernel"
     assert len(images(notebook)) == FIGURES[name]
 
 
@@ -450,6 +449,11 @@ def test_saved_outputs_are_clean_and_small(name):
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert sum(map(len, images(notebook))) < 300_000
     assert max(printed(cell).count("\n") for cell in code_cells(notebook)) < 60
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_first_cell_says_how_to_open_it(name):
+    assert "`./run.sh notebooks`" in load(name).cells[0].source
 
 
 @pytest.mark.parametrize("name", ["attention_exploration", "efficient_attention", "knowledge"])
@@ -474,7 +478,7 @@ def test_the_answers_point_to_sections_that_exist():
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_nothing_saved_tells_of_a_machine(name):
+def test_nothing_saved_reveals_the_machine(name):
     notebook = load(name)
     texts = [cell.source for cell in notebook.cells]
     for output in (output for cell in code_cells(notebook) for output in cell.outputs):
@@ -485,7 +489,7 @@ def test_nothing_saved_tells_of_a_machine(name):
         assert str(Path.home()) not in text or Path.home() == Path("/")
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     assert notebook.metadata == {"kernelspec": kernel, "language_info": {"name": "python"}}
-    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells), "no timestamps or editor's marks"
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells), "no timestamps, no editor's metadata"
 
 
 def main(names: list[str]) -> None:
@@ -497,7 +501,7 @@ def main(names: list[str]) -> None:
         execute(notebook, timeout=3600)
         notebook.metadata = {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},  # no version: a notebook runs on any that the project supports
+            "language_info": {"name": "python"},  # no version: it runs on every version that the project supports
         }
         nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 

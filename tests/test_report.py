@@ -124,7 +124,8 @@ def test_the_page_has_every_section_and_loads_nothing(runs, written):
     assert page.ids == SECTIONS
     inside = [f"#{name}" for name in SECTIONS]
     assert all(r in inside or r.startswith("data:image/png;base64,") for r in page.references)
-    assert not {"link", "iframe", "object"} & set(page.tags) and page.tags.count("script") == 2, "the data and report.js"
+    assert not {"link", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("script") == 2, "the data and report.js"
     style = re.search(r"<style>(.*?)</style>", (runs / "out.html").read_text(encoding="utf-8"), re.S)[1]
     assert "url(" not in style and "@import" not in style and "prefers-color-scheme: dark" in style
     pngs = {path.name: path.read_bytes() for path in (runs / "out-figures").iterdir()}
@@ -164,14 +165,15 @@ def test_the_page_is_written_even_if_everybody_in_the_unseen_questions_is_known(
 
 
 def test_questions_know_where_their_place_stands_in_the_text_and_how_often_it_is_trained_on(folder):
-    asked = ["Where was Bo Lind born?", "Where was Ada Fern born?", "Where was Cy Nobody born?"]
-    pairs = list(zip(asked, ["<b>Rome", "Paris", "Oslo"], strict=True))
+    rows = [("Bo Lind", "<b>Rome"), ("Ada Fern", "Paris"), ("Cy Nobody", "Oslo")]
+    text = "".join(f"Where was {name} born?\t{place}\n" for name, place in rows)
+    Path("asked.tsv").write_text(text, encoding="utf-8")
     text, _ = reporting.read_for_search(Path("wiki.txt"))
-    found = reporting.read_questions("dev.tsv", pairs, text, "train.tsv", [])
+    found = reporting.read_questions("asked.tsv", text, "train.tsv", [])
     assert found.ends == [len("Bo Lind. Born in <b>Rome"), None, None] and found.known == [True, True, False]
     assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1} and found.train_rows == 4
     text = "Bo Lind. A painter.\u2028Born in <b>Rome\n"  # one document: only a newline ends it
-    assert reporting.read_questions("dev.tsv", pairs[:1], text, None, []).ends[0] is not None
+    assert reporting.read_questions("asked.tsv", text, None, []).ends[0] is not None
     documents = ["Ada Fernandez. Born .", "Ada Fern (1900). Born ."]
     assert reporting.find_document("Ada Fern", documents) == documents[1]
 
@@ -288,7 +290,7 @@ def test_a_mistake_is_one_line_and_no_page_is_written(undrawn, capsys, change, m
     [
         ("json", '{"variant": "vanilla"}', "config is missing"),
         ("json", '{"variant": "vanilla", "config": [], "vocabulary": ""}', "config is missing or of the wrong kind"),
-        ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "block_size, final_loss or seconds is not a number"),
+        ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "final_loss or seconds is not a number"),
         ("log.jsonl", '{"step": 1, "loss": null, "lr": "x"}', "a step, loss or lr is not a number"),
         ("log.jsonl", "[1]", "not a training log"),
     ],

@@ -184,8 +184,13 @@ def test_parameters_without_a_record_load_if_their_shapes_fit(finetuned):
     paths = ("vanilla", "wiki.txt", "bare", "test.tsv", "out")
     known = stages.evaluate("vanilla", "wiki.txt", "fine", "test.tsv", "out", device="cpu")["predictions"]
     assert stages.evaluate(*paths, **SIZES)["predictions"] == known
-    with pytest.raises(ValueError, match="bare: .* other sizes"):
+    with pytest.raises(ValueError, match="bare: .* not the parameters of 4 layers"):
         stages.evaluate(*paths, device="cpu")
+
+
+def test_a_parameter_file_without_tensors_is_refused_instead_of_training_from_scratch(folder, no_training, capsys):
+    torch.save({}, "bare")
+    assert "run.py: bare: " in refused(capsys, *FINETUNE, *TINY, "--reading_params_path", "bare")
 
 
 def test_corpus_and_questions_are_also_looked_for_in_the_data_folder(tmp_path, monkeypatch):
@@ -334,7 +339,7 @@ def test_a_loss_that_is_not_finite_is_an_error_and_no_parameters_are_written(fol
 
 @pytest.mark.parametrize(
     "changes",
-    [dict(recipe=[1]), dict(recipe="heroic"), dict(vocabulary=3), dict(config=[]), dict(variant=None)]
+    [dict(vocabulary=3), dict(config=[]), dict(variant=None)]
     + [dict(config={"n_embd": 8.0}), dict(config={"embd_pdrop": 7}), dict(config={"options": 5})],
 )
 def test_a_record_with_values_of_the_wrong_kind_is_refused(finetuned, capsys, changes):
@@ -343,7 +348,18 @@ def test_a_record_with_values_of_the_wrong_kind_is_refused(finetuned, capsys, ch
         changes = {"config": record["config"] | changes["config"]}
     edit_record(finetuned, **changes)
     capsys.readouterr()
-    assert "fine.json: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+    line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+    assert "fine.json: " in line or "fine: its config is not one of this code" in line
+
+
+@pytest.mark.parametrize("recipe", [[1], "heroic"])
+def test_a_record_with_an_unknown_recipe_is_refused_where_the_recipe_matters(finetuned, no_training, capsys, recipe):
+    """Finetuning goes on with the recipe of its parameters; to evaluate them, none is needed."""
+    edit_record(finetuned, recipe=recipe)
+    capsys.readouterr()
+    start = ["finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "train.tsv", "--reading_params_path", "fine"]
+    assert f"fine.json: names the recipe {recipe!r}" in refused(capsys, *start, "--writing_params_path", "next")
+    assert run.main([*EVALUATE, "--eval_corpus_path", "train.tsv", "--device", "cpu"]) == 0
 
 
 def test_predictions_record_which_parameters_made_them(finetuned):
@@ -412,7 +428,8 @@ def test_a_record_of_other_sizes_is_refused(finetuned, capsys):
     record = json.loads((finetuned / "fine.json").read_text(encoding="utf-8"))
     edit_record(finetuned, config=record["config"] | {"n_embd": 8})
     capsys.readouterr()
-    assert "fine.json: " in refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+    line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
+    assert "fine: blocks.0.attn.key.bias has shape (16,) where the model has (8,)" in line
 
 
 def test_a_refusal_is_one_line_without_a_traceback(folder):
@@ -467,7 +484,7 @@ def test_the_variants_read_from_the_source_are_those_of_the_registry():
     assert sum(len(options) for options in run.registered().values()) > 8
 
 
-ADDED = '''
+ADDED = """
 SIZE = 7
 
 @register("keywords")
@@ -481,7 +498,7 @@ class HeirAttention(PerceiverAttention):
 
 @functools.lru_cache
 def register_nothing(name): ...
-'''
+"""
 
 
 def test_variants_are_read_however_their_class_is_written(tmp_path, monkeypatch):
@@ -554,7 +571,7 @@ def test_flags_stand_in_the_group_where_one_looks_for_them():
     assert {"recipe", "pretrain_lr", "max_epochs", "seed", "resume", "third_mask"} <= groups["how to train"]
     assert {"plain", "dtype", "compile", "device"} <= groups["speed and memory"]
     assert groups["the model"] == set(SIZE_FLAGS)
-    assert groups["options of perceiver"] == set(VARIANTS["perceiver"].options)
+    assert groups["the model: perceiver"] == set(VARIANTS["perceiver"].options)
 
 
 # ------------------------------------------------------------------------------------------------- the new options

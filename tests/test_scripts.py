@@ -45,6 +45,23 @@ def data_folder(folder) -> Path:
     return folder
 
 
+@pytest.fixture
+def printed(data_folder):
+    """A function that gives the command which run.sh prints for a stage. torch is replaced, so that nothing is run."""
+    fake = data_folder / "fake" / "torch"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise RuntimeError('torch was imported')")
+
+    def of(*arguments: str) -> str:
+        environment = {"DATA_DIR": ".", "OUT_DIR": "out", "PYTHONPATH": str(fake.parent)}
+        done = script(ROOT / "run.sh", *arguments, cwd=data_folder, **environment)
+        assert done.returncode == 1 and "torch was imported" in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
+        return line
+
+    return of
+
+
 def test_run_sh_makes_everything_for_a_variant_from_any_folder(data_folder):
     done = script(ROOT / "run.sh", "full", "vanilla", *TINY, cwd=data_folder, DATA_DIR=".", OUT_DIR="out")
     assert done.returncode == 0, done.stderr
@@ -61,6 +78,9 @@ def test_run_sh_makes_everything_for_a_variant_from_any_folder(data_folder):
     ]
     assert all("Correct: " in line for line in table[:-1])
     assert table[-1].endswith(str(data_folder / "out" / "report.html")), "the last line names the report"
+    for params in ("model", "pretrain", "finetune"):
+        log = (data_folder / "out" / f"vanilla.{params}.params.log.jsonl").read_text(encoding="utf-8")
+        assert "validation_loss" in log
     report = (data_folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "vanilla, with pretraining" in report and "vanilla, without pretraining" in report
     commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
@@ -92,19 +112,15 @@ def test_the_first_failing_command_ends_the_run(data_folder):
     assert "pretrain vanilla" not in done.stderr.split("no tab")[1]
 
 
-def test_only_the_recipe_decides_whether_questions_are_mixed_into_pretraining(data_folder):
+def test_only_the_recipe_decides_whether_questions_are_mixed_into_pretraining(printed):
     """Another option whose value is the name of a recipe does not."""
-    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out"}
-    bad = ["--device", "none"]  # refused before training, but after the command is printed
     for words, mixes in [
         (["--recipe", "strong", "--tb_expt_name", "course"], True),
         (["--recipe=quick"], True),
         (["--tb_expt_name", "strong"], False),
         (["--recipe", "strong", "--recipe", "course"], False),
     ]:
-        done = script(ROOT / "run.sh", "vanilla_pretrain", *words, *bad, **options)
-        assert done.returncode == 2 and "--device none" in done.stderr
-        assert ("--finetune_corpus_path" in done.stderr) == mixes, words
+        assert ("--finetune_corpus_path" in printed("vanilla_pretrain", *words)) == mixes, words
 
 
 @pytest.mark.parametrize("word", ["test", "notebooks"])
@@ -114,35 +130,28 @@ def test_options_before_test_and_notebooks_are_refused_instead_of_dropped(data_f
     assert done.returncode == 2 and "put them after it" in done.stderr
 
 
-def test_plain_reaches_training_and_evaluation_and_third_mask_only_pretraining(data_folder):
-    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
-    stages = ["rope_pretrain", "rope_finetune_with_pretrain", "rope_eval_dev_with_pretrain"]
-    done = script(ROOT / "run.sh", "--plain", "--third_mask", *stages, *TINY, **options)
-    assert done.returncode == 0, done.stderr
-    commands = [line for line in done.stderr.splitlines() if line.startswith("+ ")]
-    assert [" --plain" in line for line in commands] == [True, True, True]
-    assert [" --third_mask" in line for line in commands] == [True, False, False]
-    record = json.loads((data_folder / "rope.pretrain.params.json").read_text(encoding="utf-8"))
-    assert record["corruption"]["third_mask"] is True and record["plain"] is True
+@pytest.mark.parametrize(
+    "stage, trains, masks",
+    [
+        ("rope_pretrain", True, True),
+        ("rope_finetune_with_pretrain", True, False),
+        ("rope_finetune_without_pretrain", True, False),
+        ("rope_eval_dev_with_pretrain", False, False),
+    ],
+)
+def test_each_option_reaches_the_commands_that_know_it(printed, stage, trains, masks):
+    command = printed("--plain", "--third_mask", "--seed=3", "--device", "cpu", stage)
+    assert " --plain" in command and " --device cpu" in command
+    assert (" --third_mask" in command, " --seed=3" in command) == (masks, trains)
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_the_loss_on_the_dev_questions_is_logged_if_they_have_answers(data_folder, answers):
-    if not answers:
-        shutil.copy("birth_test_inputs.tsv", "birth_dev.tsv")
-    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
-    done = script(ROOT / "run.sh", "vanilla_pretrain", "vanilla_finetune_with_pretrain", *TINY, **options)
-    assert done.returncode == 0, done.stderr
-    for params in ("pretrain", "finetune"):
-        log = (data_folder / f"vanilla.{params}.params.log.jsonl").read_text(encoding="utf-8")
-        assert ("validation_loss" in log) == answers
-
-
-def test_single_stages_do_not_need_the_dev_questions(data_folder):
-    (data_folder / "birth_dev.tsv").unlink()
-    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "."}
-    done = script(ROOT / "run.sh", "vanilla_finetune_without_pretrain", *TINY, **options)
-    assert done.returncode == 0 and "--eval_corpus_path" not in done.stderr, done.stderr
+def test_the_loss_on_the_dev_questions_is_logged_only_if_they_have_answers(printed, data_folder):
+    stages = ("vanilla_pretrain", "vanilla_finetune_with_pretrain")
+    assert all("--eval_corpus_path" in printed(stage) for stage in stages)
+    shutil.copy("birth_test_inputs.tsv", "birth_dev.tsv")
+    assert not any("--eval_corpus_path" in printed(stage) for stage in stages)
+    (data_folder / "birth_dev.tsv").unlink()  # a single stage of training does not need the file
+    assert not any("--eval_corpus_path" in printed(stage) for stage in stages)
 
 
 def test_run_sh_knows_which_options_take_no_value():
@@ -174,16 +183,10 @@ def test_the_notebooks_are_opened_with_what_the_user_adds(data_folder):
     assert any("Begin with play_char.ipynb" in line for line in told) and any("Ctrl-C" in line for line in told)
 
 
-def test_recipes_and_variants_are_looked_up_without_torch(data_folder):
-    """torch takes seconds to import; a word that is mistyped is refused before that."""
-    fake = data_folder / "fake" / "torch"
-    fake.mkdir(parents=True)
-    (fake / "__init__.py").write_text("raise RuntimeError('torch was imported')")
-    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out", "PYTHONPATH": str(fake.parent)}
-    typo = script(ROOT / "run.sh", "full", "perciever", **options)
-    assert typo.returncode == 2 and "no variant perciever: choose from vanilla, " in typo.stderr
-    mixing = script(ROOT / "run.sh", "--recipe", "strong", "vanilla_pretrain", **options)
-    assert "--finetune_corpus_path" in mixing.stderr and "torch was imported" in mixing.stderr, "only now"
+def test_a_mistyped_variant_is_refused_without_importing_torch(printed, data_folder):
+    options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out", "PYTHONPATH": str(data_folder / "fake")}
+    done = script(ROOT / "run.sh", "full", "perciever", **options)
+    assert done.returncode == 2 and "no variant perciever: choose from vanilla, " in done.stderr
 
 
 def test_an_unknown_stage_is_refused_before_anything_is_made(data_folder):

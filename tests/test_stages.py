@@ -92,7 +92,8 @@ def trains():
 @pytest.fixture(autouse=True)
 def untrained(request, folder, monkeypatch):
     """Stages that end where training would begin, in a folder with their files."""
-    (folder / "dev.tsv").write_text("Where was Ada Fern born?\tKyoto\nWhere was Bo Lind born?\tOslo\n", encoding="utf-8")
+    held_out = "Where was Ada Fern born?\tKyoto\nWhere was Bo Lind born?\tOslo\n"
+    (folder / "dev.tsv").write_text(held_out, encoding="utf-8")
     monkeypatch.setattr(os, "fsync", lambda file: None)  # half of the time, for files that no test keeps
     if "trains" in request.fixturenames:
         return
@@ -220,7 +221,8 @@ def test_the_precision_of_matrix_products_is_that_of_the_recipe_or_the_flag(pret
     assert (trainer.step.bf16, trainer.precision) == expected[dtype or ALL_RECIPES[name].dtype]
 
 
-def test_the_precision_of_matrix_products_is_restored_after_a_run(pretended_gpu):
+def test_the_precision_of_matrix_products_is_restored_after_a_run(pretended_gpu, request):
+    request.addfinalizer(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
     for before in ("high", "highest"):
         torch.set_float32_matmul_precision(before)
         for device, within in (("cuda", "high"), ("cpu", before)):
@@ -266,7 +268,11 @@ def by_flag(function: str, **options) -> Untrained:
 @pytest.fixture
 def noted_shard(monkeypatch):
     """Notes --shard, which would need several processes."""
-    monkeypatch.setattr(stages, "processes_of", lambda running: monkeypatch.setattr(Untrained, "shard", running.shard))
+
+    def processes_of_torchrun(shard: bool, plain: bool) -> None:
+        monkeypatch.setattr(Untrained, "shard", shard)
+
+    monkeypatch.setattr(stages, "processes_of_torchrun", processes_of_torchrun)
 
 
 @pytest.mark.parametrize("function", ["pretrain", "finetune"])

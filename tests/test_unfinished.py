@@ -1,4 +1,4 @@
-"""Nothing is lost: a run that is stopped anywhere, in any way, goes on to the very bytes that it would have written."""
+"""A run that is stopped anywhere, in any way, continues to the very bytes that it would have written."""
 
 import json
 import os
@@ -14,11 +14,13 @@ import torch
 
 import run
 import stages
-from checkpoint import read_tensors, write_tensors
+import trainer
 from recipes import RECIPES
-from record import command_line
-from trainer import Diverged, TrainerConfig
-from unfinished import Lock, Log, Stopped, UnfinishedRun
+from safe import job, unfinished
+from safe.files import read_tensors, write_tensors
+from safe.record import command_line
+from safe.unfinished import Lock, Log, Stopped, UnfinishedRun
+from trainer import Diverged, Trainer, TrainerConfig
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
 STEPS = 9  # three epochs of 9 documents in batches of 4, 4 and 1
@@ -34,24 +36,31 @@ def finetune(path: str = "p", **changes):
     return stages.finetune("vanilla", "wiki.txt", path, "train.tsv", **changes)
 
 
-def mixed(path: str = "p", **changes):
-    return pretrain(path, **dict(recipe="quick", finetune_corpus_path="train.tsv", batch_size=4) | changes)
+def quick(path: str = "p", **changes):
+    """Muon, questions mixed in, recall examples, and a validation loss in the log."""
+    questions = dict(finetune_corpus_path="train.tsv", eval_corpus_path="train.tsv")
+    return pretrain(path, **dict(recipe="quick", **questions) | changes)
 
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """A function that makes the next run receive a signal after a step."""
+    """A function that makes the next run receive a signal during a step, after which it stops."""
 
     def arrange(step: int, signum: int = signal.SIGTERM) -> None:
-        on_step = UnfinishedRun.on_step
+        watch, lr_at = UnfinishedRun.watch, trainer.lr_at
 
-        def signalled(self, trainer):
-            if trainer.step == step:
-                monkeypatch.setattr(UnfinishedRun, "on_step", on_step)
-                signal.raise_signal(signum)
-            on_step(self, trainer)
+        def watched(run, running):
+            def signalled(tokens, config):
+                if running.steps_done == step:
+                    monkeypatch.setattr(trainer, "lr_at", lr_at)
+                    signal.raise_signal(signum)
+                return lr_at(tokens, config)
 
-        monkeypatch.setattr(UnfinishedRun, "on_step", signalled)
+            watch(run, running)
+            monkeypatch.setattr(UnfinishedRun, "watch", watch)
+            monkeypatch.setattr(trainer, "lr_at", signalled)
+
+        monkeypatch.setattr(UnfinishedRun, "watch", watched)
 
     return arrange
 
@@ -64,9 +73,11 @@ def log_of(path: str) -> list[dict]:
 # --------------------------------------------------------------------------------------------------- exact resume
 
 
-@pytest.mark.parametrize("command", [pretrain, finetune, mixed])
-def test_a_run_stopped_anywhere_ends_in_the_same_bytes(folder, stop_after, monkeypatch, command):
-    monkeypatch.setattr(stages, "TrainerConfig", partial(TrainerConfig, log_every=2))
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "plain"])
+@pytest.mark.parametrize("command", [pretrain, finetune, quick])
+def test_a_run_stopped_anywhere_ends_in_the_same_bytes(folder, stop_after, monkeypatch, command, plain):
+    monkeypatch.setattr(job, "TrainerConfig", partial(TrainerConfig, log_every=2))
+    command = partial(command, plain=plain)
     command("whole")
     steps = json.loads(Path("whole.json").read_text())["steps"]
     assert steps >= 6
@@ -75,7 +86,7 @@ def test_a_run_stopped_anywhere_ends_in_the_same_bytes(folder, stop_after, monke
         with pytest.raises(Stopped, match=f"stopped after step {step} of {steps}"):
             command("p")
         assert Path("p.resume").exists() and not Path("p").exists()
-        torch.manual_seed(99)  # whatever the next process draws first
+        torch.manual_seed(99)  # another process is in another state
         command("p", resume=True)
         assert Path("p").read_bytes() == Path("whole").read_bytes()
         assert log_of("p") == log_of("whole")
@@ -97,16 +108,16 @@ def test_resuming_does_not_repeat_what_was_done(folder, stop_after, monkeypatch)
     stop_after(7)
     with pytest.raises(Stopped):
         pretrain()
-    steps = []
-    monkeypatch.setattr(UnfinishedRun, "on_step", lambda self, trainer: steps.append(trainer.step))
+    rates, lr_at = [], trainer.lr_at
+    monkeypatch.setattr(trainer, "lr_at", lambda *given: rates.append(lr_at(*given)) or rates[-1])
     record = pretrain(resume=True)
-    assert steps == [8, 9] and record["steps"] == STEPS
+    assert len(rates) == 2 and record["steps"] == STEPS
 
 
 def test_a_complete_run_is_not_repeated(folder, capsys, monkeypatch):
     record = pretrain()
-    monkeypatch.setattr(stages.Trainer, "train", lambda self: pytest.fail("trained again"))
-    Path(".p.resume.1.tmp").touch()  # of a process that was killed when it looked whether it could write
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
+    Path(".p.resume.1.tmp").touch()  # of a process that was killed while it checked whether it could write
     assert pretrain(resume=True) == json.loads(json.dumps(record))
     assert "p: complete already" in capsys.readouterr().out and not Path(".p.resume.1.tmp").exists()
     with pytest.raises(pytest.fail.Exception):
@@ -116,7 +127,7 @@ def test_a_complete_run_is_not_repeated(folder, capsys, monkeypatch):
         pretrain(resume=True)
 
 
-def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
+def test_an_unfinished_run_is_discarded_only_on_request(folder, stop_after):
     stop_after(4)
     with pytest.raises(Stopped):
         pretrain()
@@ -128,7 +139,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
     assert Path("p.resume").read_bytes() == before
     record = pretrain(overwrite=True)
     assert Path("p").exists() and not Path("p.resume").exists()
-    assert "--overwrite" not in command_line(record), "who repeats the command may have another unfinished run"
+    assert "--overwrite" not in command_line(record), "whoever repeats the command may have another unfinished run"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +150,9 @@ def test_an_unfinished_run_is_neither_forgotten_nor_lost(folder, stop_after):
         (dict(n_embd=32), "config.n_embd is 16 there and 32 here"),
         (dict(recipe="quick"), "recipe is 'course' there and 'quick' here"),
         (dict(pretrain_lr=1e-3), "trainer.learning_rate is 0.006 there and 0.001 here"),
-        (dict(compile="off"), "trainer.compile is 'auto' there"),
+        (dict(compile="off"), "compile is 'auto' there and 'off' here"),
+        (dict(plain=True), "plain is False there and True here"),
+        (dict(third_mask=True), "corruption.third_mask is None there and True here"),
         (dict(deterministic=True), "deterministic is False there and True here"),
         (dict(dtype="float32"), "dtype is 'tf32' there and 'float32' here"),
     ],
@@ -202,27 +215,20 @@ def test_the_checkpoint_of_another_machine_goes_on_with_a_warning(folder, stop_a
     assert warning in capsys.readouterr().err
 
 
-def test_whether_to_leave_out_bad_steps_may_be_decided_when_there_is_one(folder, stop_after):
-    stop_after(4)
-    with pytest.raises(Stopped):
-        pretrain()
-    assert pretrain(resume=True, skip_nonfinite=True)["steps"] == STEPS
-
-
-def test_a_run_that_goes_on_knows_its_checkpoint_before_it_writes_one(folder, stop_after, monkeypatch):
+def test_a_continued_run_that_diverges_at_once_names_the_checkpoint_it_began_from(folder, stop_after, monkeypatch):
     def diverge(trainer):
         raise Diverged("the loss is nan")
 
     stop_after(4)
     with pytest.raises(Stopped):
         pretrain()
-    monkeypatch.setattr(stages.Trainer, "train", diverge)
+    monkeypatch.setattr(Trainer, "train", diverge)
     with pytest.raises(Diverged, match="p.resume holds step 4, the last good one"):
         pretrain(resume=True)
 
 
 @pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters", "format"])
-def test_a_damaged_checkpoint_is_one_sentence(folder, stop_after, change):
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(folder, stop_after, change):
     stop_after(4)
     with pytest.raises(Stopped):
         pretrain()
@@ -241,21 +247,21 @@ def test_a_damaged_checkpoint_is_one_sentence(folder, stop_after, change):
 
 def test_checkpoints_are_written_as_often_as_asked_and_never_dominate(folder, monkeypatch):
     saved = []
-    monkeypatch.setattr("unfinished.write_tensors", lambda path, content: saved.append(content["trainer"]["step"]))
+    monkeypatch.setattr(unfinished, "write_tensors", lambda path, content: saved.append(content["trainer"]["steps"]))
     pretrain(checkpoint_every=0)
     assert saved == list(range(1, STEPS + 1))
     saved.clear()
     pretrain()
     assert saved == [], "not within the first minute"
-    clock = iter(range(10**6))  # every look at the clock takes a second: saving takes one, so it may come each fiftieth
-    monkeypatch.setattr("unfinished.time.monotonic", lambda: float(next(clock)))
+    clock = iter(range(10**6))  # every look at the clock takes a second, and so does saving
+    monkeypatch.setattr(unfinished.time, "monotonic", lambda: float(next(clock)))
     pretrain(checkpoint_every=1, max_epochs=40)
-    assert 2 <= len(saved) <= 3, "of 120 steps"
+    assert 2 <= len(saved) <= 3, "saving takes at most 2% of 120 steps"
     with pytest.raises(ValueError, match="checkpoint_every is nan"):
         pretrain(checkpoint_every=float("nan"))
 
 
-def test_a_checkpoint_of_documents_corrupted_otherwise_is_refused(folder, stop_after, monkeypatch):
+def test_a_checkpoint_with_other_settings_of_span_corruption_is_refused(folder, stop_after, monkeypatch):
     stop_after(4)
     with pytest.raises(Stopped):
         pretrain()
@@ -280,12 +286,37 @@ def test_a_stop_says_how_to_continue_and_that_command_does(folder, request, stop
     assert run.main(arguments) == status
     said = capsys.readouterr().err.splitlines()
     assert "run.py: stopped after step 5 of 9: p.resume holds step 5, the last good one" in said
-    assert signal.getsignal(signum) == handler, "signals mean again what they did"
+    assert signal.getsignal(signum) == handler, "the handler is restored"
     continuing = next(line for line in said if "to continue: " in line).split("to continue: ")[1].split()
     assert continuing[:2] == ["python", "src/run.py"] and continuing[-1] == "--resume"
     assert run.main(continuing[2:]) == 0
     pretrain("whole", seed=7)
     assert Path("p").read_bytes() == Path("whole").read_bytes()
+
+
+def test_a_signal_before_the_first_step_stops_the_run_after_it(folder, monkeypatch):
+    fastest = stages.fastest
+
+    def signalled(*given, **how):
+        signal.raise_signal(signal.SIGTERM)
+        return fastest(*given, **how)
+
+    monkeypatch.setattr(stages, "fastest", signalled)
+    with pytest.raises(Stopped, match=f"stopped after step 1 of {STEPS}"):
+        pretrain()
+
+
+@pytest.mark.parametrize("end", ["stopped after", "is nan"])
+def test_the_message_that_follows_the_progress_bar_has_a_line_of_its_own(folder, stop_after, capsys, end):
+    if end == "stopped after":
+        stop_after(5)
+    words = ["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", "--device", "cpu", "--max_epochs", "3"]
+    words += ["--batch_size", "4", "--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]
+    assert run.main([*words, *(["--pretrain_lr", "1e30"] if end == "is nan" else [])]) in (2, 143)
+    error = capsys.readouterr().err
+    assert "step/s" in error, "there is a bar"
+    (line,) = [line for line in error.split("\n") if end in line]
+    assert line.startswith("run.py: ")
 
 
 def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, request, monkeypatch):
@@ -294,16 +325,16 @@ def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, requ
     pretrain("whole")
 
     def interrupted_twice(path, content):
-        if content["trainer"]["step"] == 6:
+        if content["trainer"]["steps"] == 6:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-            pytest.fail("went on")
+            pytest.fail("continued")
         return write_tensors(path, content)
 
-    monkeypatch.setattr("unfinished.write_tensors", interrupted_twice)
+    monkeypatch.setattr(unfinished, "write_tensors", interrupted_twice)
     with pytest.raises(Stopped, match="stopped at once: p.resume holds step 5"):
         pretrain(checkpoint_every=0)
-    assert read_tensors("p.resume")["trainer"]["step"] == 5
+    assert read_tensors("p.resume")["trainer"]["steps"] == 5
     monkeypatch.undo()
     os.chdir(folder)
     pretrain(resume=True)
@@ -317,17 +348,17 @@ def test_a_run_started_with_nohup_outlives_its_terminal(folder, request):
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def test_where_no_signals_are_handled_a_stop_says_as_well_how_to_continue(folder, monkeypatch, capsys):
-    """As when several processes train one model: what is lost is what came after the last checkpoint."""
-    on_step, init = UnfinishedRun.on_step, UnfinishedRun.__init__
+def test_where_no_signals_are_caught_a_stop_says_how_to_continue_too(folder, monkeypatch, capsys):
+    """As with several processes: the steps after the last checkpoint are lost."""
+    on_pause, init = UnfinishedRun.on_pause, UnfinishedRun.__init__
 
     def interrupted(self, trainer):
-        on_step(self, trainer)
-        if trainer.step == 6:
+        on_pause(self, trainer)
+        if trainer.steps_done == 6:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(UnfinishedRun, "__init__", lambda *given, **how: init(*given, **how | {"alone": False}))
-    monkeypatch.setattr(UnfinishedRun, "on_step", interrupted)
+    monkeypatch.setattr(UnfinishedRun, "on_pause", interrupted)
     words = ["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", "--device", "cpu", "--max_epochs", "3"]
     words += ["--batch_size", "4", "--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]
     assert run.main([*words, "--checkpoint_every", "0"]) == 130
@@ -358,7 +389,7 @@ def test_a_run_that_died_after_its_result_has_its_log_put_in_place(folder, monke
     assert Path("p.log.jsonl").read_text() != earlier and not list(folder.glob("p.resume*"))
     Path("p.resume.log.jsonl").write_text(json.dumps({"step": record["steps"] - 1}))
     pretrain(seed=1, resume=True)
-    assert Path("p.resume.log.jsonl").exists(), "of another run, which did not come so far"
+    assert Path("p.resume.log.jsonl").exists(), "of another run, which ended earlier"
 
 
 # ------------------------------------------------------------------------------------------------------------ lock
@@ -374,7 +405,7 @@ def test_two_runs_never_write_the_same_path(folder, capsys):
     assert not Path(".p.lock").exists()
 
 
-def test_what_killed_runs_left_is_removed(folder):
+def test_temporary_files_of_killed_runs_are_removed(folder):
     for ending in ("", ".json", ".resume", ".resume.log.jsonl"):
         Path(f".p{ending}.1.tmp").touch()
     pretrain(max_epochs=1)
@@ -383,7 +414,7 @@ def test_what_killed_runs_left_is_removed(folder):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_lock_ends_with_its_process(folder):
-    """Killed, so that nothing can tidy up: the file stays, the lock does not."""
+    """The process is killed, so it removes nothing: the file stays, and the lock ends."""
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
         lock = Lock(Path("p"))
@@ -401,15 +432,15 @@ def test_a_lock_ends_with_its_process(folder):
     Lock(Path("p")).release()
 
 
-# ---------------------------------------------------------------------------------------------- numbers that go bad
+# ---------------------------------------------------------------------------------------- numbers that are not finite
 
 
-def test_numbers_gone_bad_name_the_last_good_checkpoint(folder):
-    with pytest.raises(ValueError, match=r"the loss is nan .*p\.resume holds step \d, the last good one"):
+def test_a_run_that_diverges_names_the_last_good_checkpoint(folder):
+    with pytest.raises(Diverged, match=r"is (nan|not finite) .*p\.resume holds step \d, the last good one"):
         pretrain(checkpoint_every=0, pretrain_lr=1e30)
-    assert read_tensors("p.resume")["trainer"]["step"] < STEPS
+    assert read_tensors("p.resume")["trainer"]["steps"] < STEPS
     parameters = read_tensors("p.resume")["trainer"]["model"].values()
-    assert all(value.isfinite().all() for value in parameters), "no checkpoint is bad"
+    assert all(value.isfinite().all() for value in parameters), "checkpoints hold finite parameters only"
 
 
 # ------------------------------------------------------------------------------------------------------------- log
@@ -439,14 +470,14 @@ def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
         assert SummaryWriter.written == [("expt/mine", 6 if lines else None), ("loss", 0.5, 7), "closed"]
 
 
-def test_tensorboard_asked_for_and_missing_is_an_error(tmp_path, monkeypatch):
+def test_asking_for_tensorboard_where_it_is_missing_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match="pip install tensorboard"):
         Log(tmp_path / "log.jsonl", [], "mine")
     assert not (tmp_path / "log.jsonl").exists()
 
 
-def test_a_log_outlives_a_disk_that_is_full_for_a_while(tmp_path, capsys):
+def test_a_log_survives_a_disk_that_is_full_for_a_while(tmp_path, capsys):
     log = Log(tmp_path / "log", [])
     log.add({"step": 1})
     file, log.file = log.file, Full(log.file)
@@ -458,7 +489,7 @@ def test_a_log_outlives_a_disk_that_is_full_for_a_while(tmp_path, capsys):
     assert (tmp_path / "log").read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 
 
-def test_the_last_line_that_a_full_disk_did_not_take_is_written_at_the_end(tmp_path):
+def test_a_line_that_did_not_fit_on_a_full_disk_is_written_when_the_log_is_closed(tmp_path):
     log = Log(tmp_path / "log", [])
     file, log.file = log.file, Full(log.file)
     log.add({"step": 1})

@@ -70,10 +70,19 @@ def test_decoding_gives_back_what_was_encoded(text):
     assert vocabulary.decode(torch.tensor(list(ids)).tolist()) == text
 
 
-def test_masks_and_padding_have_ids_as_characters_have():
+def test_rows_may_contain_masks_and_padding():
     vocabulary = Vocabulary.of("ab")
-    assert list(vocabulary.encode(f"a{MASK_CHAR}b{PAD_CHAR}")) == [2, MASK, 3, PAD]
+    assert vocabulary.encode_rows([f"a{MASK_CHAR}b{PAD_CHAR}"])[0].tolist() == [2, MASK, 3, PAD]
     assert vocabulary.decode([PAD, MASK, 3]) == f"{PAD_CHAR}{MASK_CHAR}b"
+
+
+@pytest.mark.parametrize("text, answer", [
+    (f"Oslo{MASK_CHAR}", "Oslo"), (f"Oslo{MASK_CHAR}Rome{MASK_CHAR}", "Oslo"), ("Oslo", "Oslo"),
+    (MASK_CHAR, ""), ("", ""), ("\nNew\nYork", " New York"),
+])  # fmt: skip
+def test_an_answer_ends_at_the_first_mask_and_is_one_line(text, answer):
+    vocabulary = Vocabulary.of("\nOsloRome New York")
+    assert vocabulary.decode_answer([vocabulary.stoi[char] for char in text]) == answer
 
 
 @given(st.lists(st.text("aé字😀", max_size=5), max_size=10))
@@ -86,17 +95,17 @@ def test_rows_are_encoded_end_to_end_with_the_offset_of_each(rows):
     assert starts[0] == 0 and starts[-1] == len(tokens)
 
 
-@pytest.mark.parametrize("rows, row", [(["xab"], 1), (["ab", "", "ax"], 3), (["", "x", "x"], 2)])
-def test_a_character_outside_the_vocabulary_is_refused_with_its_row(rows, row):
-    message = rf"the file, question {row}: the character 'x' \(U\+0078\) does not occur in the pretraining corpus"
-    with pytest.raises(ValueError, match=message):
-        Vocabulary.of("ab").encode_rows(rows, "the file, question")
-
-
 @pytest.mark.parametrize("char", ["c", "\0", "\U0010ffff", "\udcff"])  # the last stands for a byte that is not UTF-8
-def test_no_character_outside_the_vocabulary_is_encoded(char):
-    with pytest.raises(ValueError, match="has no token for it"):
-        Vocabulary.of("ab").encode("ab" + char)
+def test_a_character_outside_the_vocabulary_is_refused_with_its_place(char):
+    message = rf"^row 3: the character .* \(U\+{ord(char):04X}\) does not occur in the pretraining corpus"
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.of("ab").encode(f"ab{char}", "row 3")
+
+
+@pytest.mark.parametrize("reserved", [PAD_CHAR, MASK_CHAR])
+def test_a_reserved_character_in_a_text_is_not_encoded(reserved):
+    with pytest.raises(ValueError, match="^row 3: contains .* which is reserved"):
+        Vocabulary.of("ab").encode(f"a{reserved}", "row 3")
 
 
 @given(st.text())

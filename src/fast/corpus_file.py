@@ -107,7 +107,7 @@ def _read_pieces(path: Path, doing: str) -> Iterator[list[str]]:
             for i, text in enumerate([*lines, rest], number):
                 dataset.refuse_long(len(text), path, i)
             number, newlines = number + len(lines), newlines + raw.count(b"\n")
-            if documents := [text for text in (lines if raw else [rest]) if text.strip()]:
+            if documents := [text for text in (lines if raw else [*lines, rest]) if text.strip()]:
                 yield documents
             if not raw:
                 return
@@ -199,7 +199,7 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> None:
                 written += len(tokens)
             if _stamp(path) != record["text"]:
                 raise ValueError
-        except ValueError:  # or for a character, a byte or a line that was not there when the record was made
+        except ValueError:  # also from reading: bytes that are not UTF-8, or a long line, were not there before
             raise ValueError(f"{path}: was changed while it was read: try again when it is complete") from None
     _write_record(folder, record)
     for old in {*folder.glob("tokens.*"), *folder.glob("starts.*")} - {token_path, start_path}:

@@ -25,7 +25,7 @@ class GraphedStep:
         self.step, self.rows, self.slots = step, rows, slots
         self.ignore_index = step.config.ignore_index
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.x: Tensor | None = None
+        self.x: Any = None
 
     def __call__(self, x: Tensor, y: Tensor, needed: int) -> tuple[Tensor, Tensor]:
         """(loss, norm of the gradient) of the batch x, y (B, T), of which `needed` positions are not padding."""

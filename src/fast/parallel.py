@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -36,7 +37,8 @@ class Processes:
     def of_torchrun(cls, shard: bool = False) -> "Processes":
         """From the environment variables that torchrun sets."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names), shard)
+        rank, count, local_rank, local_count = [int(os.environ[name]) for name in names]
+        return cls(rank, count, local_rank, local_count, shard)
 
     @property
     def is_first(self) -> bool:
@@ -74,7 +76,7 @@ class Processes:
             stack.callback(dist.destroy_process_group)
             yield
 
-    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def place(self, model: Any, device: torch.device) -> Any:
         """The model on its device. In shards, if it is divided: then one block at a time is gathered as a whole."""
         if not self.shard:
             return model.to(device)

@@ -6,8 +6,8 @@ are made of x, where each token stands, which keys its query meets, and how head
 Shapes:  B rows, T tokens of a row, N tokens of a packed batch, nh heads of hs channels, C = nh * hs, S cached tokens.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -20,19 +20,19 @@ from attention import CausalSelfAttention, Rows
 class FusedRows(Rows):
     """Whole rows, with one matrix product for all projections and a fused kernel for attention."""
 
-    def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> Sequence[Tensor]:
+    def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> list[Tensor]:
         if len(projections) == 1:
             return super().heads(x, n_head, *projections)
         weight = torch.cat([projection.weight for projection in projections])
         bias = torch.cat([projection.bias for projection in projections])
         y = F.linear(x, weight, bias)  # (B, T, n C): one large product is faster than several small ones
-        return y.unflatten(-1, (len(projections) * n_head, -1)).transpose(1, 2).chunk(len(projections), dim=1)
+        return list(y.unflatten(-1, (len(projections) * n_head, -1)).transpose(1, 2).chunk(len(projections), dim=1))
 
-    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.join(fused_attention(attention, q, k, v))
 
 
-def fused_attention(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def fused_attention(attention: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """`attention.attend(q, k, v, mask)` with a fused kernel where there is one; without a mask it is causal.
 
     q (B, nh, T, hs), k and v (B, nh, S, hs) -> (B, nh, T, hs). There is none for a mechanism of its own, nor on a CPU
@@ -41,7 +41,7 @@ def fused_attention(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask:
     p = attention.attn_drop.p if attention.training else 0.0
     if type(attention).attend is CausalSelfAttention.attend and (p == 0 or q.device.type != "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None)
-    if mask is None:
+    if mask is None and attention.needs_mask:
         mask = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril()
     return attention.attend(q, k, v, mask)
 
@@ -94,7 +94,7 @@ class PackedRows(FusedRows):
     def join(self, y: Tensor) -> Tensor:
         return self.pack(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (1, N, C)
 
-    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if has_packed_kernel(attention, q):
             p = attention.attn_drop.p if attention.training else 0.0
             y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
@@ -109,17 +109,17 @@ class Rearrange(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor, has_inverse: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor, has_inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse, has_inverse)
         return x[index]
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+    def backward(ctx, gradient: Tensor):
         inverse, has_inverse = ctx.saved_tensors
         return gradient[inverse] * has_inverse.unflatten(0, (-1,) + (1,) * (gradient.dim() - 1)), None, None, None
 
 
-def has_packed_kernel(attention: nn.Module, q: Tensor) -> bool:
+def has_packed_kernel(attention: Any, q: Tensor) -> bool:
     """Is there a kernel for this attention within packed rows, for queries like q (1, nh, N, hs)?"""
     if type(attention).attend is not CausalSelfAttention.attend:  # a mechanism of its own
         return False
@@ -153,12 +153,12 @@ class ScaleGradient(torch.autograd.Function):
     """x, with its gradient multiplied by a number."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, scale: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Tensor, scale: float) -> Tensor:
         ctx.scale = scale
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.scale, None
 
 
@@ -178,7 +178,7 @@ class CachedReader(FusedRows):
     on, and for variants without a cache, every call reads whole rows.
     """
 
-    model: nn.Module
+    model: Any
     longest: int = 0  # tokens of the longest row; 0 before the first call
     n_read: int = 0  # tokens of the longest row that are cached
     at: Tensor | None = None  # (B, T) positions of the tokens that are read now
@@ -207,7 +207,7 @@ class CachedReader(FusedRows):
         logits, _ = self.model(tokens[:, shared : self.longest], rows=self)  # (B, longest - shared, V)
         return logits[torch.arange(len(ends), device=ends.device), ends - 1 - shared]
 
-    def attend(self, attention: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.at is not None
         if attention not in self.kept:
             self.kept[attention] = k.new_zeros(2, *k.shape[:2], self.slots, k.size(3))

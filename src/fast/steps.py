@@ -190,7 +190,7 @@ def round_up(n: float, multiple: int) -> int:
     return -int(-n // multiple) * multiple
 
 
-def compiled_forward(model: nn.Module, dynamic: bool | None) -> Callable[..., Any]:
+def compiled_forward(model: Any, dynamic: bool | None) -> Callable[..., Any]:
     """`model` compiled. Evaluation goes on calling the model itself, which is not worth compiling for other shapes."""
     if not torch.are_deterministic_algorithms_enabled():
         return torch.compile(model, dynamic=dynamic)

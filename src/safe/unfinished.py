@@ -342,7 +342,7 @@ def take_over(path: str | Path) -> Lock:
 
 
 _lock: Callable[[BinaryIO], None]
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: BinaryIO) -> None:

@@ -81,9 +81,7 @@ def runners_up(
     likeliest = np.argsort(-greedy.log_probs[0], kind="stable")  # (V,)
     others = torch.from_numpy(likeliest[likeliest != greedy.tokens[0]][: count - 1])  # (K,) first characters
     begun = torch.cat([prompt.expand(len(others), -1), others[:, None]], dim=1)  # (K, length + 1)
-    rest = answer_with_confidence(
-        model, vocabulary, begun, (lengths + 1).expand(len(others)), stages.ANSWER_LENGTH - 1
-    )
+    rest = answer_with_confidence(model, vocabulary, begun, (lengths + 1).expand(len(others)), stages.ANSWER_LENGTH - 1)
     found = []
     for i, first in enumerate(others.tolist()):
         text = vocabulary.decode_answer([first, *rest.tokens[rest.rows == i].tolist()])
@@ -234,9 +232,7 @@ def typed_line() -> str:
         return ""
 
 
-def reply(
-    model: GPT, vocabulary: Vocabulary, asked: str, params_path: str | Path, show: str | None = None
-) -> str:
+def reply(model: GPT, vocabulary: Vocabulary, asked: str, params_path: str | Path, show: str | None = None) -> str:
     """What `ask` prints for one question."""
     asked = asked.strip()
     if not asked:

@@ -20,6 +20,7 @@ import stages
 from fast.corpus_file import open_documents
 from recipes import find_recipe
 from safe.files import atomic_write, check_writable, file_sha256, read_parameters
+from safe.running import Running
 from trust.asking import Answers, answer_with_confidence, calibration_path
 from trust.calibration import (
     TEMPERATURES,
@@ -127,19 +128,17 @@ def report(
     if page_path.suffix != ".html":  # so that mixed-up flags cannot overwrite what the page is about
         raise ValueError(f"{outputs_path}: the page is a file of HTML: give it a name that ends in .html")
     check_writable(page_path)
-    runs = [read_run(path) for path in dict.fromkeys(params_paths)]
-    for run in runs:
-        check_writable(calibration_path(run.path))
-    pairs = data.read_places(data.find_file(eval_corpus_path))
-    if pairs[0][1] is None:
-        raise ValueError(f"{eval_corpus_path}: has no answers, so nothing can be right or wrong: name the dev rows")
-    corpus_path = data.find_file(pretrain_corpus_path)
-    text, characters = read_for_search(corpus_path)
-    questions = read_questions(eval_corpus_path, pairs, text, finetune_corpus_path, runs)
-    unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
-    for run in runs:
-        if run.record["command"] != "pretrain":
-            question_run(run, corpus_path, questions, unseen, device)
+    with stages.placed(Running(device=device)):  # refuses an unusable device, or several processes, before it reads
+        runs = [read_run(path) for path in dict.fromkeys(params_paths)]
+        for run in runs:
+            check_writable(calibration_path(run.path))
+        corpus_path = data.find_file(pretrain_corpus_path)
+        text, characters = read_for_search(corpus_path)
+        questions = read_questions(eval_corpus_path, text, finetune_corpus_path, runs)
+        unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
+        for run in runs:
+            if run.record["command"] != "pretrain":
+                question_run(run, corpus_path, questions, unseen, device)
     runs += read_predictions(predictions_paths, runs, questions)
     if not any(run.said for run in runs):
         raise ValueError("nothing to report about: name finetuned parameters (--reading_params_path) or predictions")
@@ -147,7 +146,6 @@ def report(
     for run in runs:
         if run.calibration is not None:
             write_calibration(run, questions)
-
     report_sections.write(page_path, runs, questions, unseen)
     print(f"The report: {page_path}")
     return {"page": page_path, "runs": runs}
@@ -253,8 +251,13 @@ def longest_read(record: dict[str, Any]) -> int:
     return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
 
 
-def read_questions(path, pairs, text: str | None, finetune_corpus_path, runs: list[Run]) -> Questions:
+def read_questions(
+    path: str | Path, text: str | None, finetune_corpus_path: str | Path | None, runs: list[Run]
+) -> Questions:
     """The questions, and what the corpus and the training rows say about them. What is not given stays None."""
+    pairs = data.read_places(data.find_file(path))
+    if pairs[0][1] is None:
+        raise ValueError(f"{path}: has no answers, so nothing can be right or wrong: name the dev rows")
     asked = [question for question, _ in pairs]
     places, names = [place for _, place in pairs], [name_of(question) for question in asked]
     ends = known = None
