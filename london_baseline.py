@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from dataset import evaluate_places, find_file, read_places  # noqa: E402
-from vocabulary import message_of, printable  # noqa: E402
+from dataset import evaluate_places, find_file, read_places
+from vocabulary import message_of, printable
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--eval_corpus_path", required=True, help="rows question<TAB>place", metavar="FILE")

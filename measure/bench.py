@@ -46,18 +46,18 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-import plain_loop  # noqa: E402
-from corpus_size import peak_memory  # noqa: E402
+import plain_loop
+from corpus_size import peak_memory
 
-import dataset as data  # noqa: E402
-import stages  # noqa: E402
-from fast.device import processes_of_torchrun  # noqa: E402
-from fast.rows import CachedReader, row_lengths  # noqa: E402
-from fast.steps import fastest  # noqa: E402
-from model import GPT, GPTConfig  # noqa: E402
-from recipes import RECIPES  # noqa: E402
-from safe.running import Running  # noqa: E402
-from trainer import Trainer, TrainerConfig  # noqa: E402
+import dataset as data
+import stages
+from fast.device import processes_of_torchrun
+from fast.rows import CachedReader, row_lengths
+from fast.steps import fastest
+from model import GPT, GPTConfig
+from recipes import RECIPES
+from safe.running import Running
+from trainer import Trainer, TrainerConfig
 
 ROWS = {
     "cpu": ("plain float32", "plain (--plain) float32", "ours float32"),

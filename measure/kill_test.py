@@ -30,11 +30,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-import torch  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from tqdm import tqdm
 
-import stages  # noqa: E402
-from safe.files import read_parameters, read_tensors  # noqa: E402
+import stages
+from safe.files import read_parameters, read_tensors
 
 TEXT = "".join(f"Person {i}. Born in {'Oslo Kyoto Turku'.split()[i % 3]}, Where was it?\n" for i in range(15))
 STUCK = 60  # seconds: a run takes less than one, so after this time it hangs

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -22,11 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 sys.path.insert(0, str(SRC))
 
-import torch  # noqa: E402
+import torch
 
-import run  # noqa: E402
-import stages  # noqa: E402, F401  (imported before the walk begins, with everything it imports)
-import trainer  # noqa: E402
+import run
+import trainer
+
+import_module("stages")  # with everything it imports, before the walk begins
 
 
 class EnoughError(Exception):
@@ -73,13 +75,13 @@ def step_of(words: list[str]) -> Walk:
             raise EnoughError
         return lr_at(tokens, config)
 
-    trainer.Trainer.train, trainer.lr_at = walked, counted  # type: ignore[method-assign]
+    trainer.Trainer.train, trainer.lr_at = walked, counted
     try:
         quietly(words)
     except EnoughError:
         pass
     finally:
-        trainer.Trainer.train, trainer.lr_at = train, lr_at  # type: ignore[method-assign]
+        trainer.Trainer.train, trainer.lr_at = train, lr_at
     return walk
 
 

@@ -123,9 +123,6 @@ class CausalSelfAttention(nn.Module):
         return self.attn_drop(weights) @ v
 
 
-# ----------------------------------------------------------------------------------------------------- positions
-
-
 @register("sinusoidal")
 class SinusoidalAttention(CausalSelfAttention):
     """Vanilla attention over inputs to which fixed waves are added instead of learned positions.

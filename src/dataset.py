@@ -394,9 +394,6 @@ def shifted(x: Tensor, by: int) -> Tensor:
     return F.pad(x, (1, 0))[:, :-1] if by == 1 else F.pad(x, (0, 1))[:, 1:]
 
 
-# ---------------------------------------------------------------------------------------------- asking and scoring
-
-
 def encode_questions(
     questions: list[str], vocabulary: Vocabulary, block_size: int, source: str | Path
 ) -> tuple[Tensor, Tensor]:
@@ -428,9 +425,6 @@ def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[
     if places[0] is None:
         return 0, 0
     return len(places), sum([guess == place for guess, place in zip(predicted_places, places, strict=True)])
-
-
-# ---------------------------------------------------------------------------------------------------- demonstration
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,9 +25,6 @@ def chunks(x: Tensor, c: int) -> Tensor:
     return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(-2, (-1, c))  # padding by nothing is a copy too
 
 
-# ------------------------------------------------------------------------------------------------------ linformer
-
-
 @register("linformer")
 class LinformerAttention(CausalSelfAttention):
     """Low-rank attention: what lies chunks back is seen through a few learned summaries of each chunk.
@@ -78,9 +75,6 @@ class LinformerAttention(CausalSelfAttention):
         return (weights[..., : n * r] @ far_v + y_near.flatten(2, 3))[:, :, :T]
 
 
-# -------------------------------------------------------------------------------------------------------- bigbird
-
-
 def bigbird_pattern(n: int, window: int, n_global: int, n_random: int, seed: int) -> tuple[Tensor, Tensor]:
     """Which blocks of keys each block of queries sees: indices and a mask of those that count, both (n, K).
 
@@ -120,7 +114,7 @@ class BigBirdAttention(CausalSelfAttention):
         "window_blocks": Option(2, "blocks of the window: a token's own and those before it"),
         "global_blocks": Option(1, "blocks at the start that every token sees"),
         "random_blocks": Option(1, "blocks drawn at random from the past"),
-        "pattern_seed": Option(0, "of the random blocks"),
+        "pattern_seed": Option(0, "seed for the random blocks"),
     }
     cacheable = needs_mask = False
     indices: Tensor
@@ -163,9 +157,6 @@ class BigBirdAttention(CausalSelfAttention):
         p = self.attn_drop.p if self.training else 0.0
         y = F.scaled_dot_product_attention(q4, k4, v4, attn_mask=mask[None], dropout_p=p)  # (B nh, n, c, hs)
         return y.unflatten(0, q.shape[:2]).flatten(2, 3)[:, :, :T]
-
-
-# ------------------------------------------------------------------------------------------------------ performer
 
 
 def random_projection(m: int, hs: int, orthogonal: bool = True) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
-import efficient_attention  # noqa: F401  (registers its variants)
+import efficient_attention  # registers its variants
 from attention import VARIANTS, WHOLE_ROWS, CausalCrossAttention, Rows, sinusoidal_positions
 
 LARGEST = 2**21  # limit for every size: more than there are characters in Unicode
@@ -129,7 +129,7 @@ class UpProjectBlock(Block):
         self.config = config
         self.ln3 = nn.LayerNorm(config.n_embd)
 
-    def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:  # type: ignore[override]
+    def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         _, T = rows.shape or x.shape[:2]
         mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
         x = x + self.attn(self.ln1(latents), self.ln2(x), mask, rows_q=rows)

@@ -84,7 +84,7 @@ class Muon(torch.optim.AdamW):
             group.setdefault("muon", False)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:
         all_groups = self.param_groups
         self.param_groups = [group for group in all_groups if not group["muon"]]
         super().step()

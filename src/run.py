@@ -11,6 +11,7 @@ import argparse
 import ast
 import os
 import sys
+from collections import namedtuple
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,6 +70,9 @@ FLAGS: list[tuple[str, str, str, str, dict[str, Any]]] = [
 ]
 
 
+Declared = namedtuple("Declared", "default help choices", defaults=[None])  # as attention.Option, without torch
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line and exit status 2, as for every other mistake; the usage is one --help away."""
@@ -77,24 +81,20 @@ class Parser(argparse.ArgumentParser):
 
 def registered() -> dict[str, dict[str, dict[str, Any]]]:
     """{variant: {option: {"default", "help", "choices"}}}, read from the source: to import it means to import torch."""
-    variants, options = {}, {}  # the options of each class, its own or inherited
+    variants: dict[str, dict] = {}
+    options: dict[str, dict] = {}  # those of each class, its own or inherited
     for path in sorted(Path(__file__).parent.glob("*attention.py")):
         for node in [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]:
-            options[node.name] = next((options[b.id] for b in node.bases if getattr(b, "id", "") in options), {})
+            options[node.name] = next((options[base] for base in map(ast.unparse, node.bases) if base in options), {})
             for line in node.body:
-                table = getattr(line, "value", None)  # options = {"name": Option(default, help, choices), ...}
-                if isinstance(table, ast.Dict) and ast.unparse(line).startswith("options"):
-                    pairs = zip(table.keys, table.values, strict=True)
-                    options[node.name] = {ast.literal_eval(key): arguments_of(call) for key, call in pairs}
+                source = ast.unparse(line)
+                if source.startswith("options"):  # options = {"name": Option(default, help, choices), ...}
+                    table = eval(source.partition(" = ")[2], {"Option": Declared})
+                    options[node.name] = {name: option._asdict() for name, option in table.items()}
             for call in node.decorator_list:
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "register":
+                if isinstance(call, ast.Call) and ast.unparse(call).startswith("register("):
                     variants[ast.literal_eval(call.args[0])] = options[node.name]
     return variants
-
-
-def arguments_of(call: Any) -> dict[str, Any]:
-    given = dict(zip(("default", "help", "choices"), call.args, strict=False)) | {k.arg: k.value for k in call.keywords}
-    return {name: ast.literal_eval(value) for name, value in given.items()}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     if rest:
         parser.prog += f" {name}"
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    arguments.pop({"pretrain": "finetune_lr", "finetune": "pretrain_lr"}.get(name), None)  # the other stage's
+    arguments.pop({"pretrain": "finetune_lr", "finetune": "pretrain_lr"}.get(name, ""), None)  # the other stage's
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
     try:

@@ -24,7 +24,7 @@ from fast.steps import fastest
 from model import GPT, GPTConfig
 from recipes import SIZES, Recipe, find_recipe
 from safe import files
-from safe.job import Job, train
+from safe.job import Job, train, unless_refused
 from safe.record import check_vocabulary, plain_arguments, recipe_of
 from safe.running import Running
 from vocabulary import MASK, Vocabulary
@@ -68,7 +68,7 @@ def pretrain(
         questions: Any = open_questions(finetune_corpus_path, corpus)
         rows = data.MixedDataset(corpus, questions, chosen.question_share)
         about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
-    held_out = open_questions(eval_corpus_path, corpus)
+    held_out = unless_refused(open_questions, eval_corpus_path, corpus)
     files.check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path, eval_corpus_path)
     with placed(running, chosen.dtype, processes) as where:
         stage, ways = running.of(chosen.pretrain, pretrain_lr), None if running.plain else fastest
@@ -113,7 +113,8 @@ def finetune(
             fields = config_fields(variant, corpus.vocabulary, chosen, settings)
         scratch = state_dict is None
         model = GPT(GPTConfig(**fields)) if scratch else files.model_of(str(reading_params_path), state_dict, fields)
-        questions, held_out = open_questions(finetune_corpus_path, corpus), open_questions(eval_corpus_path, corpus)
+        questions = open_questions(finetune_corpus_path, corpus)
+        held_out = unless_refused(open_questions, eval_corpus_path, corpus)
         inputs = pretrain_corpus_path, finetune_corpus_path, reading_params_path, eval_corpus_path
         files.check_outputs(writing_params_path, *inputs)
         about = {"command": "finetune", "recipe": recipe, "pretrained": reading_params_path is not None}
@@ -135,10 +136,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answer every question of a file, greedily, and write one prediction a line in the order of the questions.
 
-    plain: generate as model.py does, without a KV cache and fused kernels
-    options: those of `load_trained`
-
-    Returns {"total", "correct", "predictions", "seconds"}. The total is 0 for a file without answers.
+    With `plain` it generates as model.py does, without a KV cache. Takes the options of `load_trained`. Returns
+    {"total", "correct", "predictions", "seconds"}. The total is 0 for a file without answers.
     """
     outputs = [Path(outputs_path), Path(f"{outputs_path}.json")]
     with load_trained(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
@@ -246,7 +245,7 @@ def placed(running: Running, dtype: str = "tf32", processes: Any = None) -> Iter
     device = running.device
     if processes is not None:
         device = processes.device(device)
-    elif int(os.environ.get("WORLD_SIZE", 1)) > 1:  # set by torchrun
+    elif int(os.environ.get("WORLD_SIZE", 1)) > 1 and "LOCAL_RANK" in os.environ:  # set by torchrun
         raise ValueError("only training runs in several processes: start this with python, not with torchrun")
     elif device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -8,10 +8,10 @@ from contextlib import nullcontext, suppress
 
 import pytest
 import torch
-from conftest import needs_cuda
 
 import stages
 from attention import VARIANTS
+from conftest import needs_cuda
 from dataset import CharCorruptionDataset
 from fast.graphed import GraphedStep
 from fast.steps import PackedStep, counted, fastest
@@ -121,7 +121,7 @@ def test_the_step_of_a_graph_gets_full_batches_at_the_rate_of_the_schedule(monke
                 group["lr"] = rate
             x, y = corpus.batch(torch.arange(size), torch.Generator().manual_seed(i))
             found += [value.clone() for value in way(x, y, int((y != 0).sum()))] if graphed else way(x, y)
-            assert all(group["lr"] == rate for group in optimizer.param_groups)
+            assert all(group["lr"] is rate for group in optimizer.param_groups), "a number again, not a tensor"
         if graphed:
             assert calls == [(8, 512, pytest.approx(0.01 * (i + 1))) for i in range(4)]
         # The gradient of attn.key.bias is zero but for rounding, which AdamW scales up.

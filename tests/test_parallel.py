@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import torchrun_environments
 
 import stages
+from conftest import torchrun_environments
 from fast.device import processes_of_torchrun
 from fast.parallel import Processes
 from fast.steps import fastest

@@ -24,6 +24,15 @@ from trainer import Diverged, Trainer, TrainerConfig
 VALIDATIONS = 20  # measurements of the validation loss in a run, about
 
 
+def unless_refused(open_questions: Callable[..., Any], path: str | Path | None, corpus: Any) -> Any:
+    """Held-out questions, or None with a warning if the model cannot be asked them: only their loss is missing then."""
+    try:
+        return open_questions(path, corpus)
+    except ValueError as error:
+        print(f"{error}: no validation loss", file=sys.stderr)
+        return None
+
+
 @dataclass
 class Job:
     """What is trained, on what, how, and where."""

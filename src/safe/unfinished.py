@@ -258,7 +258,7 @@ class Log:
             self.writer = SummaryWriter(f"expt/{tb_expt_name}", purge_step=after)
         with atomic_write(path) as file:
             file.write("".join(lines).encode())
-        self.file: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115  (closed by close)
+        self.file: BinaryIO = open(path, "r+b", buffering=0)  # closed by close
         self.written = self.file.seek(0, os.SEEK_END)
         self.pending = b""
 
@@ -302,7 +302,7 @@ class Lock:
         path = path.resolve()
         self.path = path.with_name(f".{path.name}.lock")
         while True:
-            file = open(self.path, "a+b")  # noqa: SIM115  (closed by release)
+            file = open(self.path, "a+b")  # closed by release
             try:
                 _lock(file)
             except BlockingIOError:
