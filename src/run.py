@@ -49,9 +49,9 @@ FLAGS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("evaluate", FILES, "--outputs_path", "for one prediction a line", dict(metavar="FILE", required=True)),
     ("ask", ASKED, "question", "in quotes, or a name (default: ask on the terminal)", dict(nargs="?")),
     ("ask", ASKED, "--show", "draw which characters the answer looks at", dict(choices=["attention"])),
-    ("pretrain", HOW, "--recipe", "hyperparameters (default: course)", dict(choices=[*RECIPES], default="course")),
-    ("finetune", HOW, "--recipe", "hyperparameters (default: those of pretraining)", dict(choices=[*RECIPES])),
-    (USE, "", "--recipe", HIDDEN, dict(choices=[*RECIPES])),
+    ("pretrain", HOW, "--recipe", "hyperparameters (default: course)", dict(choices=RECIPES, default="course")),
+    ("finetune", HOW, "--recipe", "hyperparameters (default: those of pretraining)", dict(choices=RECIPES)),
+    (USE, "", "--recipe", HIDDEN, dict(choices=RECIPES)),
     ("pretrain", HOW, "--pretrain_lr", RATE, dict(type=float, metavar="RATE")),
     ("finetune", HOW, "--finetune_lr", RATE, dict(type=float, metavar="RATE")),
     ("pretrain", "", "--finetune_lr", HIDDEN, dict(type=float)),  # the course's commands name both

@@ -260,7 +260,7 @@ def placed(running: Running, dtype: str = "tf32", processes: Any = None) -> Iter
         raise ValueError(f"the seed is {running.seed}: it must be at least 0 and below 2**63")
     with ExitStack() as stack:
         if where.type == "cuda":
-            stack.enter_context(precision(where, running.dtype or dtype))
+            stack.enter_context(precision(running.dtype or dtype))
             stack.enter_context(torch.cuda.device(where))  # where CUDA graphs are recorded
         if running.deterministic:
             stack.enter_context(repeatable())

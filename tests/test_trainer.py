@@ -1,4 +1,4 @@
-"""The schedule, the parameter groups, the batches of an epoch, the loop, the validation loss, and faster steps."""
+"""The schedule, the parameter groups, the batches of an epoch, the loop, the validation loss, and resuming."""
 
 import math
 
@@ -9,12 +9,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 import trainer
-from attention import VARIANTS
-from conftest import needs_cuda
 from dataset import MixedDataset
-from fast import device, steps
-from fast.steps import ByLengthStep, PackedStep, fastest
-from optimizer import make_optimizer, parameter_groups
+from fast.steps import fastest
+from optimizer import parameter_groups
 from safe.state import restore_trainer, trainer_state
 from trainer import Diverged, Trainer, TrainerConfig, batches, lr_at
 
@@ -591,127 +588,3 @@ def test_there_is_no_state_of_parameters_or_losses_that_are_not_finite(bad):
     run.model.linear.bias.data.fill_(bad)
     with pytest.raises(Diverged, match="step 0: a parameter is not finite"):
         trainer_state(run)
-
-
-# ----------------------------------------------------------------------------------- faster steps (src/fast/steps.py)
-
-
-@pytest.mark.parametrize("variant", list(VARIANTS))
-@pytest.mark.parametrize("kind", [PackedStep, ByLengthStep])
-def test_a_packed_step_has_the_loss_and_the_gradients_of_the_batch(corpus, make_model, variant, kind, monkeypatch):
-    """ByLengthStep computes a few rows at a time, each group as wide as its longest row."""
-    monkeypatch.setattr(steps, "ROWS_TOGETHER", 3)
-    model = make_model(variant=variant, n_layer=3)
-    x, y = corpus.batch(torch.arange(8))
-    y[3] = 0  # a row without a target
-    expected = model(x, y)[1]
-    gradients = torch.autograd.grad(expected, list(model.parameters()))
-    widths, packed_rows = [], steps.PackedRows
-
-    def noted(lengths, T, N):
-        widths.append(T)
-        return packed_rows(lengths, T, N)
-
-    monkeypatch.setattr(steps, "PackedRows", noted)
-    config = TrainerConfig(batch_size=8, grad_norm_clip=1e9, learning_rate=1e-12)
-    loss, grad_norm = kind(model, make_optimizer(model, config), config)(x, y)
-    torch.testing.assert_close(loss, expected.detach())
-    torch.testing.assert_close([p.grad for p in model.parameters()], list(gradients), rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(grad_norm, torch.cat([g.flatten() for g in gradients]).norm(), rtol=1e-4, atol=0)
-    if kind is ByLengthStep:
-        assert len(widths) == 3 and widths == sorted(widths) and widths[0] < widths[-1]
-    else:
-        assert widths == [64]
-
-
-@pytest.mark.parametrize("variant", list(VARIANTS))
-@pytest.mark.parametrize("where, tolerance", [("cpu", 1e-4), pytest.param("cuda", 1e-2, marks=needs_cuda)])
-def test_plain_and_fast_steps_train_the_same_parameters(corpus, make_model, variant, where, tolerance):
-    """21 steps without dropout. Numbers are added up in another order, so only rounding differs."""
-    config = TrainerConfig(max_epochs=7, batch_size=3, learning_rate=1e-3, log_every=1)
-
-    def train(fast: bool):
-        torch.manual_seed(0)
-        model, log = make_model(variant=variant, n_layer=3).to(where), []
-        before = {name: p.detach().clone() for name, p in model.named_parameters()}
-        ways = fastest(model, corpus.to(where), config)[0] if fast else {}
-        make_trainer(model, corpus.to(where), config, on_log=log.append, **ways).train()
-        return before, dict(model.named_parameters()), log
-
-    (before, plain, plain_log), (_, fast, fast_log) = train(False), train(True)
-    for name in ("loss", "grad_norm", "lr"):
-        assert [line[name] for line in fast_log] == pytest.approx([line[name] for line in plain_log], rel=tolerance)
-    for name, value in plain.items():
-        if name.endswith("key.bias"):  # its gradient is zero but for rounding, which AdamW scales up
-            continue
-        assert (fast[name] - value).norm() <= tolerance * (value - before[name]).norm(), name
-
-
-def test_fastest_on_a_cpu_is_a_step_by_length(corpus, make_model):
-    model, config = make_model(), TrainerConfig()
-    arguments, description = fastest(model, corpus, config, bf16=True)
-    assert type(arguments["step"]) is ByLengthStep and arguments.keys() == {"optimizer", "step"}
-    assert not arguments["step"].bf16, "slower than float32 on a CPU"
-    assert description == f"float32 ({torch.get_float32_matmul_precision()} precision), no padding"
-
-
-def test_fastest_leaves_a_model_that_takes_no_rows_to_the_plain_step():
-    arguments, description = fastest(Line(), Squares(4), TrainerConfig())
-    assert arguments == {} and description.endswith("the plain step")
-
-
-@pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True)], ids=["Turing", "Ampere"])
-def test_bf16_is_used_only_on_gpus_that_are_fast_in_it(monkeypatch, capability, fast):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert device.has_bf16(torch.device("cuda")) == fast
-    assert not device.has_bf16(CPU)
-
-
-@pytest.mark.parametrize("fast", [False, True])
-def test_a_step_computes_in_bf16_if_the_device_is_fast_in_it(monkeypatch, corpus, make_model, fast):
-    monkeypatch.setattr(steps, "has_bf16", lambda device: fast)
-    model, config = make_model(), TrainerConfig()
-    arguments, description = fastest(model, corpus, config, bf16=True)
-    assert description.startswith("bf16" if fast else "float32")
-    dtypes = []
-    model.head.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
-    arguments["step"](*corpus.batch(torch.arange(4)))
-    assert set(dtypes) == {torch.bfloat16 if fast else torch.float32}
-    assert all(p.dtype == torch.float32 for p in model.parameters()), "what is stored stays float32"
-
-
-# ---------------------------------------------------------------------------------------------------- compiling
-
-
-def no_compiler(*arguments, **options):
-    def compiled(*arguments):
-        raise RuntimeError("No working C compiler found\nand so on")
-
-    return compiled
-
-
-def test_whether_a_machine_can_compile_is_tried_beforehand(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function: function)
-    assert steps.obstacle_to_compiling(CPU) is None
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    assert steps.obstacle_to_compiling(CPU) == "No working C compiler found"
-
-
-@pytest.mark.parametrize("compile, expected", [("on", True), ("off", False), ("auto", False)])
-def test_on_a_cpu_a_model_is_compiled_only_if_that_is_asked_for(monkeypatch, corpus, make_model, compile, expected):
-    monkeypatch.setattr(steps, "STEPS_TO_COMPILE", 1)
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda model, **options: compiled.append(model) or model)
-    model = make_model()
-    _, description = fastest(model, corpus, TrainerConfig(), compile=compile)
-    assert (compiled == [model], "compiled" in description) == (expected, expected)
-
-
-@needs_cuda
-def test_a_long_run_is_not_compiled_where_there_is_no_compiler(monkeypatch, corpus, make_model):
-    monkeypatch.setattr(steps, "STEPS_TO_COMPILE", 1)
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    model, config = make_model().cuda(), TrainerConfig(max_epochs=2, batch_size=4)
-    ways, how = fastest(model, corpus.to("cuda"), config)
-    assert "not compiled (No working C compiler found)" in how
-    assert math.isfinite(make_trainer(model, corpus, config, **ways).train()["loss"])

@@ -9,10 +9,10 @@ import torch
 
 
 @contextmanager
-def precision(where: torch.device, dtype: str) -> Iterator[None]:
-    """Compute float32 matrix products of a GPU in TF32, unless `dtype` is "float32"."""
+def precision(dtype: str) -> Iterator[None]:
+    """For a GPU: compute float32 matrix products in TF32, unless `dtype` is "float32"."""
     before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cuda.cudnn_sdp_enabled()
-    torch.set_float32_matmul_precision("high" if where.type == "cuda" and dtype != "float32" else "highest")
+    torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
     torch.backends.cuda.enable_cudnn_sdp(False)  # at this size slower than the other fused kernels, and slow to start
     try:
         yield

@@ -140,6 +140,8 @@ def fastest(
     A model whose forward takes no `rows` is trained by the plain step. `compile` is "on", "off" or "auto": on a GPU, if
     the run is long enough and the machine has a compiler.
     """
+    if compile not in ("on", "off", "auto"):
+        raise ValueError(f"compile is {compile!r}: choose on, off or auto")
     device = next(model.parameters()).device
     bf16 = bf16 and has_bf16(device)
     precision = "bf16" if bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"
