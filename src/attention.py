@@ -190,11 +190,11 @@ class RotaryAttention(CausalSelfAttention):
         self.register_buffer("rope_cache", rope_cache, persistent=False)
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
-        rope_cache = self.rope_cache  # (block_size, hs/2, 2)
+        T, rope_cache = (rows.shape or x.shape)[1], self.rope_cache  # (block_size, hs/2, 2)
+        if T > len(rope_cache):  # longer than in training
+            rope_cache = precompute_rotary_emb(2 * rope_cache.size(1), T).to(x.device)
         if rows.at is not None:
             rope_cache = rope_cache[rows.at]  # (T, hs/2, 2) or (B, T, hs/2, 2)
-        elif x.size(1) > len(rope_cache):  # longer than in training
-            rope_cache = precompute_rotary_emb(2 * rope_cache.size(1), x.size(1)).to(x.device)
         q, k, v = rows.heads(x, self.n_head, self.query, self.key, self.value)  # (B, nh, T, hs) each
         q, k = apply_rotary_emb(q, rope_cache), apply_rotary_emb(k, rope_cache)
         y = rows.attend(self, q, k, v)  # (B, T, C)

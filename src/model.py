@@ -170,13 +170,13 @@ class GPT(nn.Module):
         the tokens of a batch are laid out. Raises ValueError for rows longer than block_size, unless the variant
         takes any length.
         """
-        config, T = self.config, idx.size(1)
-        if rows.at is None and T > config.block_size and not self.variant.any_length:
+        config, T = self.config, (rows.shape or idx.shape)[1]
+        if T > config.block_size and not self.variant.any_length:
             raise ValueError(f"a sequence of {T} tokens does not fit block_size {config.block_size}")
         at = torch.arange(T, device=idx.device) if rows.at is None else rows.at  # (T,) or (B, T)
         x = self.tok_emb(idx)  # (B, T, C)
         if self.variant.position == "learned":
-            x = x + F.embedding(at, self.pos_emb[0])
+            x = x + self.pos_emb[0].index_select(0, at.flatten()).unflatten(0, at.shape)
         elif self.variant.position == "sinusoidal":
             x = x + sinusoidal_positions(at, config.n_embd).to(x.dtype)
         x = self.drop(x)

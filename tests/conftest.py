@@ -1,16 +1,19 @@
-"""What the tests share: a tiny corpus of people, its questions, a model that fits it, and an oracle of attention."""
+"""What the tests share: a tiny corpus of people, its questions, small models, and oracles of attention."""
 
 import math
 import os
 import socket
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from hypothesis import settings
+from torch import Tensor
 
+import fast.rows
+from attention import VARIANTS
 from dataset import CharCorruptionDataset, NameDataset
 from model import GPT, GPTConfig
 
@@ -18,18 +21,23 @@ PLACES = ["Oslo", "Łódź", "Reykjavík", "Kyoto", "Turku"]
 NAMES = ["Ada Fern", "Bo Lind", "Çem Ok", "Dag Moe", "Eve Ash", "Finn Roe", "Gus Hay", "Ida Ek"]
 BLOCK_SIZE = 64
 
+# The model of `every_setting`: a block so small that options need values other than their defaults.
+V, T = 23, 12  # vocabulary and block
+SMALL = dict(vocab_size=V, block_size=T, n_layer=2, n_head=2, n_embd=16)
+SMALL |= dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
+SMALL_OPTIONS = {"bottleneck_dim": 4, "chunk_size": 4, "summaries": 2, "sparse_block": 2, "n_features": 16}
 
-# Read once in a process, by its first product of matrices on a GPU and its first compilation; see fast.device.repeatable.
+# cuBLAS and the compiler read these once in a process, at their first use; see fast.device.repeatable.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
 
-# A machine that does other things too may take longer than hypothesis allows an example: that is no fault.
+# On a busy machine an example may take longer than hypothesis allows.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
-torch.set_num_threads(1)  # models this small lose more to waiting for a second thread than they gain
+torch.set_num_threads(1)  # with models this small, waiting for a second thread costs more than it saves
 
 
 def written_out_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -93,9 +101,70 @@ def make_model(corpus):
     return make
 
 
+def every_setting() -> list:
+    """(variant, options) for each variant, and for each further choice that one of its options has."""
+    found = []
+    for variant, cls in VARIANTS.items():
+        options = {name: SMALL_OPTIONS[name] for name in cls.options if name in SMALL_OPTIONS}
+        found.append(pytest.param((variant, options), id=variant))
+        for name, option in cls.options.items():
+            for choice in sorted(set(option.choices or ()) - {option.default}):
+                found.append(pytest.param((variant, {**options, name: choice}), id=f"{variant}-{choice}"))
+    return found
+
+
+def loud(module: torch.nn.Module, std: float = 0.3) -> Any:
+    """The module in evaluation mode, with weights so large that everything in it matters."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=std)
+    return module.eval()
+
+
+def small_config(variant: str, options: dict[str, Any], **changes: Any) -> GPTConfig:
+    n_layer = 3 if VARIANTS[variant].bottleneck else 2
+    return GPTConfig(**{**SMALL, "n_layer": n_layer, "variant": variant, "options": options, **changes})
+
+
+@pytest.fixture(params=every_setting())
+def model(request) -> GPT:
+    """A small model of every variant and every choice of its options, in evaluation mode, with large weights."""
+    return loud(GPT(small_config(*request.param)))
+
+
+def tokens(*shape: int) -> Tensor:
+    """Random token ids of the small models, neither PAD nor MASK."""
+    return torch.randint(2, V, shape)
+
+
+class OnGPU:
+    """Stands for a tensor on a GPU with the type and the shape of `x`."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, x: Tensor):
+        self.dtype, self.size = x.dtype, x.size
+
+
+@pytest.fixture
+def packed_kernel(monkeypatch) -> list[int]:
+    """Makes fast.rows choose the kernel for packed rows as on a GPU with TF32, and compute it with `by_rows`.
+
+    The list holds the number of slots of each call.
+    """
+    calls: list[int] = []
+    has_packed_kernel = fast.rows.has_packed_kernel
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    monkeypatch.setattr(fast.rows, "has_packed_kernel", lambda attn, q: has_packed_kernel(attn, OnGPU(q)))
+    monkeypatch.setattr(fast.rows, "packed_attention", lambda q, *rest: calls.append(q.size(2)) or by_rows(q, *rest))
+    return calls
+
+
 @pytest.fixture
 def folder(tmp_path, corpus_text, questions_text, monkeypatch) -> Path:
-    """An empty folder to stand in, with a corpus, questions with answers, and questions without."""
+    """The current folder: it holds a corpus, questions with answers (train.tsv), and questions without (test.tsv)."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wiki.txt").write_text(corpus_text + "Where was it? Nobody knows .\n", encoding="utf-8")
     (tmp_path / "train.tsv").write_text(questions_text, encoding="utf-8")
@@ -104,7 +173,7 @@ def folder(tmp_path, corpus_text, questions_text, monkeypatch) -> Path:
 
 
 def torchrun_environments(count: int) -> list[dict[str, str]]:
-    """In what torchrun starts each of `count` processes on one machine, without the seconds that it takes to start."""
+    """The environment in which torchrun starts each of `count` processes of one machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         shared = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=free.getsockname()[1])

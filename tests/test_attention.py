@@ -1,45 +1,75 @@
-"""What each mechanism promises beyond the contract of all variants, which test_model.py runs over the registry."""
+"""Shows what is particular to each mechanism. The contract of all variants is in test_model.py."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import by_rows, needs_cuda
-from torch import nn
 from torch.nn import functional as F
 
 import attention
 import run
-import startup
 from attention import (
+    WHOLE_ROWS,
+    CausalSelfAttention,
     SynthesizerAttention,
     apply_rotary_emb,
-    packed_attention,
     precompute_rotary_emb,
     sinusoidal_positions,
 )
-from dropout import Dropout
-from model import GPT, GPTConfig
-from packing import Packing
+from conftest import loud, written_out_attention
+from model import GPT, GPTConfig, after_reach
 
 T, C, nh, hs = 10, 16, 2, 8
 CONFIG = dict(vocab_size=23, block_size=T, n_layer=3, n_head=nh, n_embd=C)
 CONFIG |= dict(embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0)
 
 
-def loud(module: nn.Module) -> nn.Module:
-    """The module in evaluation mode with weights large enough that everything in it matters."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(std=0.5)
-    return module.eval()
+# -------------------------------------------------------------------------------------------------------- vanilla
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_equals_the_written_out_formula(masked):
+    attn = CausalSelfAttention(GPTConfig(**CONFIG))
+    q, k, v = torch.randn(3, 2, nh, 9, hs, dtype=torch.float64)
+    mask = torch.rand(9, 9) < 0.5 if masked else torch.ones(9, 9).tril() > 0
+    mask |= torch.eye(9, dtype=torch.bool)  # a query that may look nowhere has no weights
+    expected, weights = written_out_attention(q, k, v, mask)
+    torch.testing.assert_close(attn.attend(q, k, v, mask), expected)
+    torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), expected)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, nh, 9, dtype=torch.float64))
+    assert torch.equal(weights > 0, mask.expand(2, nh, 9, 9))
+
+
+def test_whole_rows_are_attended_to_causally():
+    """Rows.attend hides the future, and its `heads` and `join` are inverse."""
+    attn = CausalSelfAttention(GPTConfig(**CONFIG))
+    q, k, v = torch.randn(3, 2, nh, 9, hs)
+    expected, weights = written_out_attention(q, k, v)
+    assert not weights.triu(1).any()
+    torch.testing.assert_close(WHOLE_ROWS.attend(attn, q, k, v), expected.transpose(1, 2).flatten(2))
+    x = torch.randn(2, 9, C)
+    (heads,) = WHOLE_ROWS.heads(x, nh, attn.query)
+    assert heads.shape == (2, nh, 9, hs) and torch.equal(WHOLE_ROWS.join(heads), attn.query(x))
+
+
+def test_the_vanilla_module_equals_loops_over_tokens_and_heads():
+    attn, x = loud(CausalSelfAttention(GPTConfig(**CONFIG)), std=1.0), torch.randn(1, 5, C)
+    heads = []
+    for h in range(nh):
+        channels = slice(hs * h, hs * h + hs)
+        q, k, v = (linear(x[0])[:, channels] for linear in (attn.query, attn.key, attn.value))
+        rows = [((q[t] @ k[: t + 1].T) / math.sqrt(hs)).softmax(0) @ v[: t + 1] for t in range(5)]
+        heads.append(torch.stack(rows))
+    torch.testing.assert_close(attn(x)[0], attn.proj(torch.cat(heads, dim=1)), rtol=1e-4, atol=1e-4)
 
 
 # --------------------------------------------------------------------------------------------------------- rotary
 
 
-def test_the_first_pair_turns_by_a_radian_a_token():
-    """Mistake 3 of the public copies: an index off by one, or the wrong sign in the exponent."""
+def test_the_first_pair_of_channels_turns_by_one_radian_per_token():
+    """Detects an index that is off by one, and a wrong sign in the exponent."""
     cache = precompute_rotary_emb(hs, T)
     assert cache.shape == (T, hs // 2, 2)
     torch.testing.assert_close(cache[:, 0, 0], torch.arange(T).float().cos())
@@ -48,7 +78,7 @@ def test_the_first_pair_turns_by_a_radian_a_token():
     torch.testing.assert_close(theta, torch.tensor([10000.0 ** (-2 * i / hs) for i in range(hs // 2)]))
 
 
-def test_rotation_keeps_norms_and_leaves_the_first_position_alone():
+def test_rotation_keeps_norms_and_does_not_change_the_first_position():
     x = torch.randn(2, nh, T, hs)
     turned = apply_rotary_emb(x, precompute_rotary_emb(hs, T))
     pairs, turned_pairs = x.unflatten(-1, (-1, 2)), turned.unflatten(-1, (-1, 2))
@@ -66,7 +96,7 @@ def test_rotation_is_multiplication_by_a_complex_number():
     torch.testing.assert_close(apply_rotary_emb(x, precompute_rotary_emb(hs, T)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_rotary_scores_depend_on_the_distance_only():
+def test_rotary_scores_depend_only_on_the_distance():
     q, k = torch.randn(2, hs, dtype=torch.float64)
     cache = precompute_rotary_emb(hs, 60).double()
     turned_q, turned_k = (apply_rotary_emb(x.expand(1, 1, 60, hs), cache)[0, 0] for x in (q, k))
@@ -82,20 +112,24 @@ def test_an_odd_head_size_is_refused():
         precompute_rotary_emb(5, T)
 
 
-def test_rotary_attention_does_not_mind_a_shift():
-    """The same text further on in the block is read the same way."""
-    attn = loud(GPT(GPTConfig(**CONFIG, variant="rope"))).blocks[0].attn
+@pytest.mark.parametrize("at", [torch.arange(5, 9), torch.arange(5, 9)[None]], ids=["(T,)", "(B, T)"])
+def test_rotary_attention_gives_the_same_result_at_shifted_positions(at):
+    attn = loud(GPT(GPTConfig(**CONFIG, variant="rope")), std=0.5).blocks[0].attn
     x = torch.randn(1, 4, C)
-    q, k, v = (attention.split_heads(linear(x), attn.n_head) for linear in (attn.query, attn.key, attn.value))
-    q, k = (attn._turn(heads, torch.arange(5, 9)[None]) for heads in (q, k))
-    shifted = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    torch.testing.assert_close(attn.proj(shifted.transpose(1, 2).flatten(2)), attn(x), rtol=1e-3, atol=1e-4)
+    rows = attention.Rows()
+    rows.at = at
+    q, k, v = rows.heads(x, nh, attn.query, attn.key, attn.value)
+    turned = [apply_rotary_emb(heads, precompute_rotary_emb(hs, T)[at]) for heads in (q, k)]
+    assert not torch.allclose(turned[0], apply_rotary_emb(q, precompute_rotary_emb(hs, T))), "positions are used"
+    by_hand = attn.proj(written_out_attention(*turned, v)[0].transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attn(x, rows), by_hand, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(attn(x, rows), attn(x), rtol=1e-3, atol=1e-4)
 
 
 # ----------------------------------------------------------------------------------------------------- sinusoidal
 
 
-def test_sinusoidal_positions_are_those_of_the_formula():
+def test_sinusoidal_positions_follow_the_formula():
     table = sinusoidal_positions(torch.arange(7), 6)
     for t in range(7):
         for i in range(3):
@@ -103,8 +137,8 @@ def test_sinusoidal_positions_are_those_of_the_formula():
             assert table[t, 2 * i + 1].item() == pytest.approx(math.cos(t / 10000 ** (2 * i / 6)), abs=1e-5)
 
 
-def test_a_sinusoidal_model_is_a_vanilla_one_with_fixed_positions():
-    vanilla = loud(GPT(GPTConfig(**CONFIG)))
+def test_a_sinusoidal_model_is_a_vanilla_model_with_fixed_positions():
+    vanilla = loud(GPT(GPTConfig(**CONFIG)), std=0.5)
     fixed = GPT(GPTConfig(**CONFIG, variant="sinusoidal")).eval()
     fixed.load_state_dict({name: v for name, v in vanilla.state_dict().items() if name != "pos_emb"})
     with torch.no_grad():
@@ -117,8 +151,8 @@ def test_a_sinusoidal_model_is_a_vanilla_one_with_fixed_positions():
 
 
 @pytest.mark.parametrize("length", [1, 6, T])
-def test_the_synthesizer_equals_three_loops(length):
-    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG, variant="synthesizer")))
+def test_the_synthesizer_equals_loops_over_heads_and_tokens(length):
+    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG, variant="synthesizer")), std=0.5)
     x = torch.randn(1, length, C)
     expected = torch.zeros(length, C)
     hidden, v = attn.w1(x[0]).relu(), attn.value(x[0])
@@ -131,7 +165,7 @@ def test_the_synthesizer_equals_three_loops(length):
     torch.testing.assert_close(attn(x)[0], attn.proj(expected))
 
 
-def test_the_synthesizer_has_the_courses_names_and_start():
+def test_the_synthesizer_has_the_parameters_of_the_course():
     attn = SynthesizerAttention(GPTConfig(vocab_size=256, block_size=128))
     assert {name.split(".")[0] for name in attn.state_dict()} == {"w1", "w2", "b2", "value", "proj"}
     assert attn.w2.shape == (32, 128) and attn.b2.shape == (128,) and not attn.b2.any()
@@ -142,10 +176,9 @@ def test_the_synthesizer_has_the_courses_names_and_start():
 
 
 def test_synthesized_weights_do_not_depend_on_the_other_tokens():
-    """Change a token in the past: what is read from the others, and how much of it, stays the same."""
-    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG)))
+    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG)), std=0.5)
     with torch.no_grad():
-        attn.value.weight.zero_()  # every token offers the same, so only the weights could make a difference
+        attn.value.weight.zero_()  # all values are equal, so only the weights could change
         x = torch.randn(1, T, C)
         changed = x.clone()
         changed[:, 0] += 1
@@ -157,22 +190,41 @@ def test_synthesized_weights_do_not_depend_on_the_other_tokens():
 
 def perceiver(reach: str, M: int = 4, block_size: int = 32) -> GPT:
     options = {"bottleneck_dim": M, "latent_reach": reach}
-    return loud(GPT(GPTConfig(**{**CONFIG, "block_size": block_size}, variant="perceiver", options=options)))
+    config = GPTConfig(**{**CONFIG, "block_size": block_size}, variant="perceiver", options=options)
+    return loud(GPT(config), std=0.5)
 
 
-@pytest.mark.parametrize("reach, last_seen", [("prefix", 3), ("past", 24)])
-def test_which_tokens_reach_the_latents(reach, last_seen):
-    """Mistake 7: with the course's mask everything after the first M tokens never reaches a latent."""
-    model = perceiver(reach)
-    x = torch.randn(1, 32, C)
-    for t in range(32):
+@pytest.mark.parametrize("M, block_size", [(4, 32), (4, 30), (5, 13)])
+@pytest.mark.parametrize("reach", ["prefix", "past"])
+def test_each_latent_sees_the_tokens_up_to_its_own_last_one(reach, M, block_size):
+    """Latent i sees tokens 0 .. i ("prefix"), or 0 .. i * block_size / M, rounded down ("past")."""
+    last_seen = [i if reach == "prefix" else math.floor(i * block_size / M) for i in range(M)]
+    model = perceiver(reach, M, block_size)
+    x = torch.randn(1, block_size, C)
+    for t in range(block_size):
         changed = x.clone()
         changed[:, t] += torch.randn(C)
-        reached = not torch.equal(model.down_block(changed), model.down_block(x))
-        assert reached == (t <= last_seen), t
+        differs = (model.down_block(changed) != model.down_block(x)).any(dim=-1)[0]  # (M,)
+        assert differs.tolist() == [t <= last for last in last_seen], f"token {t}"
 
 
-def test_the_basis_starts_as_xavier_has_it():
+@pytest.mark.parametrize("M, block_size", [(4, 32), (4, 30), (5, 13)])
+@pytest.mark.parametrize("reach", ["prefix", "past"])
+def test_a_token_reads_every_latent_that_sees_nothing_after_it(reach, M, block_size):
+    last_seen = [i if reach == "prefix" else math.floor(i * block_size / M) for i in range(M)]
+    model = perceiver(reach, M, block_size)
+    assert after_reach(model.config, block_size, "cpu").tolist() == [
+        [t - last for t in range(block_size)] for last in last_seen
+    ]
+    latents, x = torch.randn(1, M, C), torch.randn(1, block_size, C)
+    for i in range(M):
+        changed = latents.clone()
+        changed[:, i] += torch.randn(C)
+        differs = (model.up_block(changed, x) != model.up_block(latents, x)).any(dim=-1)[0]  # (T,)
+        assert differs.tolist() == [last_seen[i] <= t for t in range(block_size)], f"latent {i}"
+
+
+def test_the_basis_of_the_latents_is_initialised_after_xavier():
     basis = GPT(GPTConfig(256, 128, variant="perceiver")).down_block.C
     bound = math.sqrt(6 / (32 * 256 + 1 * 256))  # of a tensor (1, 32, 256): fan in 32 * 256, fan out 256
     assert basis.shape == (1, 32, 256) and 0.95 * bound < basis.abs().max() <= bound
@@ -195,85 +247,34 @@ def test_a_perceiver_that_cannot_be_built_is_refused(changes, message):
 # ---------------------------------------------------------------------------------------------------- the registry
 
 
-def test_a_new_variant_needs_one_class_and_nothing_else(folder):
-    """A ninth variant, with an option: registered, it has a command, a flag and a record."""
-    @attention.register("toy")
-    class Toy(attention.CausalSelfAttention):
-        """Vanilla with values scaled by an option."""
+TOY = """
 
-        options = {"gain": attention.Option(2.0, "what values are multiplied by")}
+@register("toy")
+class Toy(CausalSelfAttention):
+    options = {"gain": Option(2.0, "factor of the values")}
 
-        def __init__(self, config):
-            super().__init__(config)
-            self.gain = config.options["gain"]
+    def __init__(self, config):
+        super().__init__(config)
+        self.gain = config.options["gain"]
 
-        def forward(self, x, *context):
-            return self.gain * super().forward(x, *context)
+    def attend(self, q, k, v, mask):
+        return super().attend(q, k, self.gain * v, mask)
+"""
 
+
+def test_a_new_variant_needs_one_class_and_nothing_else(folder, monkeypatch):
+    """One class in attention.py gives the command line a choice and a flag, and its option is in the record."""
+    source = Path(attention.__file__).read_text(encoding="utf-8")
+    (folder / "attention.py").write_text(source + TOY, encoding="utf-8")
+    monkeypatch.setattr(run, "__file__", str(folder / "run.py"))  # the command line reads the choices beside itself
+    exec(TOY, vars(attention) | {})
     try:
         sizes = "--n_layer 1 --n_head 2 --n_embd 16 --block_size 64 --max_epochs 1 --device cpu --gain 3".split()
         assert run.main(["pretrain", "toy", "wiki.txt", "--writing_params_path", "pre", *sizes]) == 0
+        assert json.loads((folder / "pre.json").read_bytes())["config"]["options"] == {"gain": 3.0}
         found = ["--reading_params_path", "pre", "--eval_corpus_path", "test.tsv", "--outputs_path", "out"]
         assert run.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu"]) == 0
         assert run.main(["evaluate", "toy", "wiki.txt", *found, "--device", "cpu", "--gain", "4"]) == 2
         assert run.main(["evaluate", "vanilla", "wiki.txt", *found, "--device", "cpu"]) == 2
     finally:
         del attention.VARIANTS["toy"]
-
-
-# ------------------------------------------------------------------------------------- rows of a packed batch, on a GPU
-
-
-def packed_rows(dtype: torch.dtype) -> tuple[Packing, list[torch.Tensor], torch.Tensor]:
-    """Rows of 0 to 40 tokens in more slots than they fill; queries, keys and values, and a gradient of the output."""
-    lengths = torch.tensor([40, 0, 7, 23, 1, 40, 16], device="cuda")
-    packing = Packing.of(lengths, 40, N=200)
-    tensors = [torch.randn(1, 4, 200, 32, device="cuda", dtype=dtype) for _ in range(4)]
-    return packing, [x.requires_grad_() for x in tensors[:3]], tensors[3] / 10_000  # as small as of a mean
-
-
-@needs_cuda
-@pytest.mark.parametrize("dtype, error", [(torch.float32, 2e-3), (torch.bfloat16, 2e-2)], ids=["TF32", "bf16"])
-def test_the_kernel_for_packed_rows_attends_within_each(dtype, error):
-    with startup.placed("cuda", "tf32"):
-        packing, inputs, gradient = packed_rows(dtype)
-        assert dtype in packing.kernels
-        y = packed_attention(*inputs, packing, Dropout(0.0))
-    exact = [x.detach().double().requires_grad_() for x in inputs]
-    expected = by_rows(*exact, packing, Dropout(0.0))
-    found = [y, *torch.autograd.grad(y, inputs, gradient)]
-    wanted = [expected, *torch.autograd.grad(expected, exact, gradient.double())]
-    for a, b in zip(found, wanted, strict=True):
-        assert a.dtype == dtype and (a - b).norm() < error * b.norm()
-
-
-@needs_cuda
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["TF32", "bf16"])
-def test_the_kernel_for_packed_rows_drops_the_same_weights_on_its_way_back(dtype):
-    """The output is linear in the values, so both products with their gradients are the same."""
-    with startup.placed("cuda", "tf32"):
-        packing, inputs, gradient = packed_rows(dtype)
-        drop = Dropout(0.5)
-        y = packed_attention(*inputs, packing, drop)
-        assert not torch.equal(y, packed_attention(*inputs, packing, drop)), "weights are dropped"
-    v = inputs[2]
-    of_values = torch.autograd.grad(y, v, gradient)[0]
-    torch.testing.assert_close((y * gradient).double().sum(), (v * of_values).double().sum(), rtol=5e-2, atol=3e-4)
-
-
-@needs_cuda
-def test_a_gradient_far_above_the_mean_s_survives_float16():
-    with startup.placed("cuda", "tf32"):
-        packing, inputs, gradient = packed_rows(torch.float32)
-        small, large = (
-            torch.autograd.grad(packed_attention(*inputs, packing, Dropout(0.0)), inputs, gradient * factor)
-            for factor in (1, 2**17)  # to some 50
-        )
-    for a, b in zip(large, small, strict=True):
-        torch.testing.assert_close(a, b * 2**17, rtol=1e-2, atol=0.1)
-
-
-@needs_cuda
-def test_full_float32_is_not_rounded():
-    with startup.placed("cuda", "float32"):
-        assert torch.float32 not in packed_rows(torch.float32)[0].kernels

@@ -1,4 +1,4 @@
-"""Properties of the readers, of span corruption, of the question rows and of the scorer."""
+"""Shows what the readers accept, how span corruption is distributed, which targets of a question count, and scoring."""
 
 import math
 from pathlib import Path
@@ -10,10 +10,6 @@ from hypothesis import strategies as st
 
 import dataset
 from dataset import (
-    MASK,
-    MASK_CHAR,
-    PAD,
-    PAD_CHAR,
     CharCorruptionDataset,
     MixedDataset,
     NameDataset,
@@ -24,22 +20,23 @@ from dataset import (
     read_places,
     read_text,
 )
+from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR
 
 BLOCK_SIZE = 128
 LONGEST = 112  # int(128 * 7 / 8)
 
 
 def decode(corpus, ids) -> str:
-    return "".join(corpus.itos[int(i)] for i in ids)
+    return corpus.vocabulary.decode(ids.tolist())
 
 
 def document(length: int) -> str:
-    """A text in which every character tells its place: no two are equal within 300."""
-    return "".join(chr(0x4E00 + i) for i in range(length))
+    """A text in which every character occurs once, so that it tells its place."""
+    return "".join(chr(0x20000 + i) for i in range(length))
 
 
 def take_apart(corpus: CharCorruptionDataset, x, y, masks: int = 2) -> tuple[str, str, str]:
-    """(prefix, suffix, masked span) of an example, checking its layout on the way."""
+    """(prefix, suffix, masked span) of an example, whose layout is checked on the way."""
     assert len(x) == len(y) == corpus.block_size
     assert torch.equal(x[1:], y[:-1]), "y is x one step ahead"
     string = decode(corpus, x) + corpus.itos[int(y[-1])]
@@ -56,7 +53,7 @@ def take_apart(corpus: CharCorruptionDataset, x, y, masks: int = 2) -> tuple[str
 
 
 @pytest.mark.parametrize("third_mask", [False, True])
-def test_every_document_length_obeys_the_specification(third_mask):
+def test_documents_of_every_length_become_the_examples_of_the_specification(third_mask):
     text = "\n".join(document(length) for length in range(1, 301))
     corpus = CharCorruptionDataset(text, BLOCK_SIZE, third_mask=third_mask)
     for _ in range(20):
@@ -71,15 +68,15 @@ def test_every_document_length_obeys_the_specification(third_mask):
 
 
 def test_truncation_keeps_the_start_of_the_document():
-    """Mistake 1 of the public copies: a random window drops the name that the document is about."""
+    """A random window would drop the name that the document is about."""
     corpus = CharCorruptionDataset(document(300), BLOCK_SIZE)
     for _ in range(200):
         prefix, suffix, span = take_apart(corpus, *corpus[0])
         assert (prefix + span + suffix)[0] == document(300)[0]
 
 
-def test_a_draw_longer_than_the_document_masks_something():
-    """Mistake 4: a span drawn for the length wanted is empty, or outside, when the document is shorter."""
+def test_a_document_shorter_than_the_drawn_length_still_gets_a_masked_span():
+    """A span that was chosen for the drawn length would be empty, or lie outside the document."""
     corpus = CharCorruptionDataset("abcde", BLOCK_SIZE)
     for _ in range(200):
         prefix, suffix, span = take_apart(corpus, *corpus[0])
@@ -92,7 +89,7 @@ def five_sigma(n: int, p: float) -> float:
 
 @pytest.fixture(scope="module")
 def draws() -> list[tuple[int, int, int]]:
-    """(kept, span, start) of 20,000 examples of one long document."""
+    """(length of the prefix kept, length of the span, its start) of 20,000 examples of one long document."""
     corpus = CharCorruptionDataset(document(300), BLOCK_SIZE)
     x, y = corpus.batch(torch.zeros(20_000, dtype=torch.long), torch.Generator().manual_seed(1))
     mask_1, mask_2 = (x == MASK).nonzero()[:, 1].view(-1, 2).T
@@ -108,7 +105,7 @@ def test_every_truncation_length_occurs_equally_often(draws):
         assert abs(lengths.count(length) - n * p) < five_sigma(n, p), length
 
 
-def test_a_quarter_is_masked_on_average(draws):
+def test_a_quarter_of_the_prefix_is_masked_on_average(draws):
     shares = torch.tensor([span / kept for kept, span, _ in draws], dtype=torch.float64)
     assert abs(shares.mean() - 0.25) < 5 * shares.std() / math.sqrt(len(draws))
     for low, high in [(4, 8), (8, 16), (16, 64), (64, 113)]:  # and not only over all lengths together
@@ -116,7 +113,7 @@ def test_a_quarter_is_masked_on_average(draws):
         assert abs(some.mean() - 0.25) < 5 * some.std() / math.sqrt(len(some)), (low, high)
 
 
-def test_the_masked_length_is_random_for_every_kept_length(draws):
+def test_the_length_of_the_span_is_random_for_every_length_of_the_prefix(draws):
     for kept in range(12, LONGEST + 1, 10):
         spans = {span for k, span, _ in draws if k == kept}
         assert min(spans) <= max(2, kept // 10) and max(spans) >= kept // 2 - max(2, kept // 10), kept
@@ -128,7 +125,7 @@ def test_every_place_for_the_span_is_equally_likely(draws):
     assert abs(places.mean() - 0.5) < 5 * places.std() / math.sqrt(len(draws))
 
 
-def test_min_length_keeps_whole_documents():
+def test_with_equal_limits_every_document_is_kept_as_long_as_possible():
     corpus = CharCorruptionDataset(f"{document(300)}\n{document(50)}", BLOCK_SIZE, min_length=LONGEST)
     for i, length in enumerate([LONGEST, 50]):
         assert {sum(map(len, take_apart(corpus, *corpus[i]))) for _ in range(50)} == {length}
@@ -154,7 +151,7 @@ def test_the_same_generator_draws_the_same_batch(corpus):
 
 @given(st.text(st.characters(exclude_characters=PAD_CHAR + MASK_CHAR, exclude_categories=["Cs"]), max_size=400))
 @settings(max_examples=100)
-def test_any_text_is_a_corpus_or_an_error(text):
+def test_any_text_with_a_document_is_a_corpus(text):
     try:
         corpus = CharCorruptionDataset(text, BLOCK_SIZE)
     except ValueError:
@@ -172,9 +169,11 @@ def test_the_vocabulary_is_pad_mask_and_the_sorted_characters():
     assert all(corpus.stoi[char] == i for i, char in corpus.itos.items())
 
 
-def test_tokens_take_the_smallest_type():
+def test_tokens_take_the_smallest_type_that_holds_them():
     assert CharCorruptionDataset(document(100), BLOCK_SIZE).tokens.dtype == torch.uint8
     assert CharCorruptionDataset(document(1000), BLOCK_SIZE).tokens.dtype == torch.int16
+    largest = CharCorruptionDataset(document(2**15), BLOCK_SIZE)
+    assert largest.tokens.dtype == torch.int32 and largest.tokens[-1] == largest.vocab_size - 1
 
 
 @pytest.mark.parametrize("block_size, third_mask", [(4, False), (8, True)])
@@ -196,10 +195,10 @@ def test_the_loss_is_on_the_answer_only(corpus, questions, questions_text):
         assert decode(corpus, y).rstrip(PAD_CHAR) == target
 
 
-def test_letters_outside_ascii_are_kept_in_training_and_at_evaluation(corpus, questions):
-    """Mistake 5: names are stripped to ASCII in training, so that the model is asked about strangers."""
+def test_letters_outside_ascii_are_kept_in_training_and_evaluation(corpus, questions):
+    """A model whose names were stripped to ASCII in training would be asked about people it has not seen."""
     assert "Çem Ok" in decode(corpus, questions[2][0])
-    ids, lengths = encode_questions(["Where was Çem Ok born?"], corpus.stoi, corpus.block_size, "here")
+    ids, lengths = encode_questions(["Where was Çem Ok born?"], corpus.vocabulary, corpus.block_size, "here")
     assert decode(corpus, ids[0]) == f"Where was Çem Ok born?{MASK_CHAR}" and lengths.tolist() == [ids.size(1)]
 
 
@@ -225,15 +224,15 @@ def test_unlabelled_questions_cannot_be_trained_on(corpus):
         NameDataset(corpus, "Where was Ada Fern born?\n")
 
 
-def test_prompts_that_leave_no_room_are_refused(corpus):
-    encode_questions(["o" * 62], corpus.stoi, 64, "here")
+def test_a_question_that_leaves_no_room_for_an_answer_is_refused(corpus):
+    encode_questions(["o" * 62], corpus.vocabulary, 64, "here")
     with pytest.raises(ValueError, match="here, question 1: a question of 63 characters leaves no room"):
-        encode_questions(["o" * 63], corpus.stoi, 64, "here")
+        encode_questions(["o" * 63], corpus.vocabulary, 64, "here")
 
 
-def test_mixing_adds_whole_question_rows(corpus, questions):
+def test_a_mixed_dataset_is_the_documents_followed_by_rows_of_questions(corpus, questions):
     mixed = MixedDataset(corpus, questions, 0.5)
-    assert mixed.block_size == corpus.block_size, "by which batches of long rows are kept small"
+    assert mixed.block_size == corpus.block_size, "the trainer limits by it how many rows it draws together"
     assert len(mixed) == len(corpus) + round(len(corpus) / 2)
     x, y = mixed.batch(torch.arange(len(mixed)), torch.Generator().manual_seed(0))
     all_x, all_y = questions.batch(torch.arange(len(questions)))
@@ -241,7 +240,7 @@ def test_mixing_adds_whole_question_rows(corpus, questions):
     assert is_question.any(1).tolist() == [i >= len(corpus) for i in range(len(mixed))]
 
 
-def test_every_question_is_mixed_in_equally_often(corpus, questions):
+def test_every_question_is_drawn_equally_often(corpus, questions):
     mixed = MixedDataset(corpus, questions, 0.5)
     x, _ = mixed.batch(torch.full((8000,), len(mixed) - 1), torch.Generator().manual_seed(0))
     counts = (x[:, None] == questions.batch(torch.arange(len(questions)))[0]).all(2).sum(0)  # (questions,)
@@ -258,7 +257,7 @@ def test_reading_tolerates_line_ends_blank_lines_and_a_byte_order_mark(tmp_path)
     assert read_corpus(path) == "Åsa. A\nBo. B\nCy. C\n"
 
 
-def test_the_final_newline_makes_no_document_and_no_difference(tmp_path):
+def test_a_corpus_is_the_same_with_and_without_a_final_newline(tmp_path):
     for name, text in [("with", "Åsa. A\nBo. B\n"), ("without", "Åsa. A\nBo. B")]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     with_newline, without = (CharCorruptionDataset(read_corpus(tmp_path / n), 64) for n in ("with", "without"))
@@ -271,8 +270,8 @@ def test_only_newlines_separate_documents(tmp_path):
     assert CharCorruptionDataset(read_corpus(path), 64).data == ["Åsa\u2028A\x0bB\x85C"]
 
 
-def test_text_in_another_encoding_is_an_error_with_its_line(tmp_path):
-    """Mistake 6: `open()` without an encoding reads this as something else on half of all machines."""
+def test_text_in_another_encoding_is_refused_with_its_line(tmp_path):
+    """`open()` without an encoding would read it as something else on some machines."""
     path = tmp_path / "latin.txt"
     for mark in (b"", b"\xef\xbb\xbf"):
         path.write_bytes(mark + "Bo. B\nÅsa. A\n".encode("latin-1"))
@@ -288,7 +287,7 @@ def test_reading_does_not_depend_on_the_locale(tmp_path, monkeypatch):
     assert read_corpus(path) == "Åsa Łoś. A\n"
 
 
-def test_an_empty_file_is_an_error(tmp_path):
+def test_an_empty_file_is_refused(tmp_path):
     path = tmp_path / "empty.txt"
     path.write_text("\n \n")
     for read in (read_corpus, read_places):
@@ -297,9 +296,9 @@ def test_an_empty_file_is_an_error(tmp_path):
 
 
 def test_the_special_characters_are_written_as_escapes():
-    """Mistake 6: typed as literals they are lost by an editor and nothing fails."""
+    """An editor may lose a literal character, and nothing would fail."""
     assert (PAD_CHAR, MASK_CHAR) == ("\u25a1", "\u2047")
-    for path in Path(dataset.__file__).parent.glob("*.py"):
+    for path in Path(dataset.__file__).parent.rglob("*.py"):
         source = read_text(path)
         assert PAD_CHAR not in source and MASK_CHAR not in source, path
 
@@ -310,18 +309,18 @@ def test_reserved_characters_in_a_corpus_are_refused(reserved):
         CharCorruptionDataset(f"fine\nnot{reserved}fine", 64)
 
 
-def test_a_file_is_labelled_or_not():
+def test_either_all_rows_have_a_place_or_none_has():
     assert parse_places("a?\tX\n\nb?\tY\n") == [("a?", "X"), ("b?", "Y")]
     assert parse_places("a?\nb?\n") == [("a?", None), ("b?", None)]
-    assert parse_places(" a? \t X \n") == [("a?", "X")], "without the blanks around"
+    assert parse_places(" a? \t X \n") == [("a?", "X")], "fields without the blanks around them"
     with pytest.raises(ValueError, match="row 2: has no tab"):
         parse_places("a?\tX\nb?\n")
     with pytest.raises(ValueError, match="row 2: has a place"):
         parse_places("a?\nb?\tX\n")
 
 
-def test_the_scorer_counts_exact_matches_and_every_row(tmp_path):
-    """Mistake 10: rows skipped, rows dropped, the wrong number of predictions accepted."""
+def test_the_scorer_counts_every_row_and_the_exact_matches(tmp_path):
+    """No row is skipped, and there must be exactly one prediction for each."""
     path = tmp_path / "dev.tsv"
     path.write_text("a?\tOslo\nb?\tŁódź\nc?\tRome\n", encoding="utf-8")
     assert evaluate_places(path, ["Oslo", "Łódź", "Rom"]) == (3, 2)
@@ -331,14 +330,14 @@ def test_the_scorer_counts_exact_matches_and_every_row(tmp_path):
             evaluate_places(path, wrong)
 
 
-def test_a_file_without_places_scores_nothing(tmp_path):
+def test_a_file_without_places_has_no_score(tmp_path):
     path = tmp_path / "test.tsv"
     path.write_text("a?\nb?\n")
     assert evaluate_places(path, ["Oslo", "Rome"]) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["namedata", "charcorruption"])
-def test_the_demonstration_prints_four_pairs(kind, folder, capsys):
+def test_the_demonstration_prints_four_examples(kind, folder, capsys):
     assert dataset.main([kind, "--corpus", "wiki.txt", "--places", "train.tsv", "--seed", "3"]) == 0
     first = capsys.readouterr().out
     assert [line[:3] for line in first.splitlines()] == ["x: ", "y: "] * 4
@@ -347,16 +346,16 @@ def test_the_demonstration_prints_four_pairs(kind, folder, capsys):
     assert capsys.readouterr().out == first
 
 
-def test_the_demonstration_names_a_missing_file(folder, capsys):
+def test_the_demonstration_names_a_file_that_is_missing(folder, capsys):
     assert dataset.main(["namedata", "--corpus", "no.txt"]) == 2
     assert "no.txt" in capsys.readouterr().err
 
 
 @pytest.mark.course
-def test_the_facts_of_the_courses_files(course_data):
+def test_the_courses_files_have_the_known_numbers_of_rows(course_data):
     corpus = CharCorruptionDataset(read_corpus(course_data / "wiki.txt"), BLOCK_SIZE)
     assert (len(corpus), corpus.vocab_size, sum(len(d) > 128 for d in corpus.data)) == (2937, 256, 1514)
     assert len(NameDataset(corpus, read_text(course_data / "birth_places_train.tsv"))) == 2000
     assert evaluate_places(course_data / "birth_dev.tsv", ["London"] * 500) == (500, 25)
     questions = [question for question, _ in read_places(course_data / "birth_test_inputs.tsv")]
-    assert encode_questions(questions, corpus.stoi, BLOCK_SIZE, "test")[0].shape[0] == 437
+    assert encode_questions(questions, corpus.vocabulary, BLOCK_SIZE, "test")[0].shape[0] == 437

@@ -1,11 +1,11 @@
-"""Limits in which the efficient mechanisms are vanilla attention, and what random features promise."""
+"""Shows the limits in which the efficient mechanisms are vanilla attention, and what random features estimate."""
 
 import math
 
 import pytest
 import torch
 
-from attention import written_out_attention
+from conftest import written_out_attention
 from efficient_attention import (
     bigbird_pattern,
     causal_linear_attention,
@@ -51,8 +51,8 @@ def test_linformer_with_one_chunk_is_vanilla(length):
     torch.testing.assert_close(logits(model, length), logits(as_vanilla(model), length))
 
 
-def test_linformer_that_compresses_nothing_is_vanilla():
-    """As many summaries as tokens: each is its token, so several chunks make no difference either."""
+def test_linformer_with_as_many_summaries_as_tokens_is_vanilla():
+    """Each summary starts as one token, so nothing is compressed."""
     model = loud("linformer", chunk_size=5, summaries=5)
     torch.testing.assert_close(logits(model), logits(as_vanilla(model)))
 
@@ -65,7 +65,7 @@ def test_linformer_summaries_start_as_averages():
 def test_linformer_that_compresses_is_not_vanilla():
     model = loud("linformer", chunk_size=6, summaries=2)
     far, near = logits(model), logits(as_vanilla(model))
-    torch.testing.assert_close(far[:, :6], near[:, :6])  # the first chunk has nothing compressed to look at
+    torch.testing.assert_close(far[:, :6], near[:, :6])  # the first chunk has no summaries to look at
     assert not torch.allclose(far[:, 6:], near[:, 6:], atol=1e-3)
 
 
@@ -80,15 +80,15 @@ def test_bigbird_with_a_window_over_everything_is_vanilla(length):
 
 @pytest.mark.parametrize("length", [1, 7, 16, T])
 @pytest.mark.parametrize("sparse_block", [1, 3, 5])
-def test_sparse_blocks_agree_with_dense_attention_under_the_mask(sparse_block, length):
+def test_sparse_blocks_equal_dense_attention_under_the_mask_of_the_pattern(sparse_block, length):
     attn = loud("bigbird", sparse_block=sparse_block, window_blocks=2, global_blocks=1, random_blocks=1).blocks[0].attn
     q, k, v = torch.randn(3, 2, 2, length, 8, dtype=torch.float64)
     mask = attn.token_mask(length)
     scores = (q @ k.transpose(-2, -1) / math.sqrt(8)).masked_fill(~mask, -math.inf)
-    torch.testing.assert_close(attn._attend(q, k, v), scores.softmax(-1) @ v)
+    torch.testing.assert_close(attn.attend(q, k, v), scores.softmax(-1) @ v)
 
 
-def test_the_pattern_is_causal_has_its_parts_and_follows_from_the_seed():
+def test_the_pattern_is_causal_has_all_its_parts_and_follows_from_the_seed():
     indices, counts = bigbird_pattern(12, window=2, n_global=1, n_random=2, seed=3)
     for i in range(12):
         seen = indices[i][counts[i]].tolist()
@@ -98,15 +98,15 @@ def test_the_pattern_is_causal_has_its_parts_and_follows_from_the_seed():
     assert torch.equal(indices, again[0]) and not torch.equal(indices, other[0])
 
 
-def test_the_module_has_the_pattern_of_its_options():
+def test_bigbird_uses_the_pattern_of_its_options():
     options = dict(window_blocks=2, global_blocks=1, random_blocks=3)
     attn = loud("bigbird", sparse_block=1, **options, pattern_seed=4).blocks[0].attn
     indices, counts = bigbird_pattern(T, 2, 1, 3, seed=4)
     assert torch.equal(attn.indices, indices) and torch.equal(attn.counts, counts)
 
 
-def test_bigbird_computes_the_blocks_of_its_pattern_only():
-    """A row of the pattern has as many blocks however long the text is: the cost grows with T, not with its square."""
+def test_the_number_of_blocks_that_a_query_sees_does_not_grow_with_the_length():
+    """So the cost of BigBird grows with T and not with its square."""
     for n in (8, 64, 256):
         assert bigbird_pattern(n, 2, 1, 1, 0)[0].shape == (n, 4)
 
@@ -115,7 +115,7 @@ def test_bigbird_computes_the_blocks_of_its_pattern_only():
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 130])
-def test_prefix_sums_equal_the_quadratic_formula(length):
+def test_causal_linear_attention_equals_the_quadratic_formula(length):
     phi_q, phi_k = torch.rand(2, 1, 2, length, 7, dtype=torch.float64)
     v = torch.randn(1, 2, length, 5, dtype=torch.float64)
     weights = (phi_q @ phi_k.transpose(-2, -1)).tril()
@@ -123,7 +123,7 @@ def test_prefix_sums_equal_the_quadratic_formula(length):
     torch.testing.assert_close(causal_linear_attention(phi_q, phi_k, v), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_scaling_the_queries_features_changes_neither_the_result_nor_its_gradient():
+def test_scaling_the_features_of_queries_changes_neither_result_nor_gradients():
     q, k, v = torch.randn(3, 1, 2, 70, 8, requires_grad=True)
     directions = random_projection(16, 8)
     results = []
@@ -173,7 +173,7 @@ def test_orthogonal_directions_have_the_lower_variance():
 
 
 def test_trigonometric_features_fail_where_the_kernel_is_near_zero():
-    """Opposite q and k: the kernel is small, positive features know it, trigonometric ones drown it in noise."""
+    """For opposite q and k the kernel is small. Trigonometric features bury it in noise, positive ones do not."""
     q = torch.full((8,), 1.5)
     exact = math.exp(-float(q @ q) / math.sqrt(8))
     positive, trigonometric = (kernel_estimates(q, -q, kind, True) for kind in ("positive", "trigonometric"))
@@ -182,21 +182,21 @@ def test_trigonometric_features_fail_where_the_kernel_is_near_zero():
 
 
 @pytest.mark.parametrize("projection, is_orthogonal", [("orthogonal", True), ("gaussian", False)])
-def test_the_module_has_the_directions_of_its_options(projection, is_orthogonal):
+def test_performer_draws_the_directions_of_its_options(projection, is_orthogonal):
     directions = loud("performer", n_features=8, projection=projection).blocks[0].attn.directions
     unit = torch.nn.functional.normalize(directions, dim=1)
     assert torch.allclose(unit @ unit.T, torch.eye(8), atol=1e-5) == is_orthogonal
 
 
 @pytest.mark.parametrize("kind", ["positive", "trigonometric"])
-def test_the_module_has_the_features_of_its_options(kind):
+def test_performer_uses_the_features_of_its_options(kind):
     attn, (q, k, v) = loud("performer", features=kind).blocks[0].attn, torch.randn(3, 1, 2, T, 8) / 2
     features = (random_features(x, attn.directions, kind) for x in (q, k))
-    torch.testing.assert_close(attn._attend(q, k, v), causal_linear_attention(*features, v), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(attn.attend(q, k, v), causal_linear_attention(*features, v), rtol=1e-3, atol=1e-4)
 
 
-def test_long_queries_are_told_apart():
-    """Features that are not divided by their largest would all be the least there is, and the answer a plain mean."""
+def test_queries_too_long_for_their_features_still_differ():
+    """Without the division by the largest feature all would have the least value, and the result would be a mean."""
     attn = loud("performer", n_features=16).blocks[0].attn
     q, k, v = torch.randn(3, 1, 2, T, 8)
     q *= 10
@@ -206,18 +206,18 @@ def test_long_queries_are_told_apart():
     phi_k = (x_k @ directions.T - x_k.square().sum(-1, keepdim=True) / 2).exp()
     weights = (phi_q @ phi_k.mT).tril()
     expected = weights / weights.sum(-1, keepdim=True) @ v.double()
-    torch.testing.assert_close(attn._attend(q, k, v).double(), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(attn.attend(q, k, v).double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_the_first_token_reads_its_own_value_however_long_its_key(scale):
-    """The quotient is exact where there is only one term, unless numerator and denominator underflow."""
+def test_the_first_token_reads_its_own_value_whatever_the_length_of_its_key(scale):
+    """With one term the quotient is exact, unless numerator and denominator underflow."""
     attn = loud("performer").blocks[0].attn
     q, k, v = torch.randn(3, 2, 2, 5, 8)
-    torch.testing.assert_close(attn._attend(scale * q, scale * k, v)[:, :, 0], v[:, :, 0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(attn.attend(scale * q, scale * k, v)[:, :, 0], v[:, :, 0], rtol=1e-3, atol=1e-4)
 
 
-def test_features_are_saved_with_the_parameters():
+def test_the_directions_of_performer_are_saved_with_the_parameters():
     assert "blocks.0.attn.directions" in loud("performer", n_features=9).state_dict()
 
 
@@ -229,19 +229,19 @@ def test_features_are_saved_with_the_parameters():
         ("performer", dict(n_features=0), "n_features is 0"),
     ],
 )
-def test_options_that_cannot_be_built_are_refused(variant, options, message):
+def test_options_of_a_mechanism_that_cannot_be_built_are_refused(variant, options, message):
     with pytest.raises(ValueError, match=message):
         loud(variant, **options)
 
 
-def test_a_pattern_that_would_take_minutes_is_refused():
+def test_a_pattern_too_large_to_build_is_refused():
     for n, window in ((2**13 + 1, 1), (2**12, 2**12)):
         with pytest.raises(ValueError, match="is too large: raise sparse_block"):
             bigbird_pattern(n, window, 1, 1, seed=0)
 
 
 def test_performer_survives_keys_too_long_for_its_features():
-    """All features of such keys underflow: the sums that a query divides by were zero, and gradients not a number."""
+    """If all features underflowed, queries would divide by zero, and gradients would not be numbers."""
     q, k, v = (torch.randn(2, 2, 8, 16, requires_grad=True) for _ in range(3))
     projection = random_projection(32, 16)
     phi_q = random_features(q, projection, scaled=True)

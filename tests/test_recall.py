@@ -1,4 +1,4 @@
-"""Recall examples against an oracle that reads the documents with regular expressions."""
+"""Shows which questions `recall` asks a document, against an oracle that reads it with regular expressions."""
 
 import re
 from collections import Counter
@@ -8,18 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dataset as data
-from recall import MAX_SHIFT, kinds_of, recall
-from vocabulary import MASK_CHAR, PAD_CHAR, make_vocabulary
+from dataset import CAPITAL, LETTER, MAX_SHIFT, SPACE, STOP, CharCorruptionDataset, kinds_of, recall
+from vocabulary import MASK_CHAR, PAD_CHAR, Vocabulary
 
-LETTER = r"(?:[^\W\d_]|['-])"
-WORD = rf"(?<!{LETTER})(?=[^\W\d_]){LETTER}+"
+ANY_LETTER = r"(?:[^\W\d_]|['-])"
+WORD = rf"(?<!{ANY_LETTER})(?=[^\W\d_]){ANY_LETTER}+"
 
 
 def oracle(document: str, S: int) -> set[str]:
-    """All strings that may come of a document of which S characters are seen."""
+    """All examples that a document may give if its first S characters are seen, without the masks before the name."""
     seen = document[:S]
-    stop = re.search(rf"(?<={LETTER}{LETTER})\.(?= )", seen)
+    stop = re.search(rf"(?<={ANY_LETTER}{ANY_LETTER})\.(?= )", seen)
     if stop is None:
         return set()
     name = seen[: stop.start()]
@@ -37,17 +36,17 @@ def oracle(document: str, S: int) -> set[str]:
     return found
 
 
-def written(corpus: data.CharCorruptionDataset, string: list[int]) -> str:
-    return "".join(corpus.itos[i] for i in string).rstrip(PAD_CHAR)
+def written(corpus: CharCorruptionDataset, string: list[int]) -> str:
+    return corpus.vocabulary.decode(string).rstrip(PAD_CHAR)
 
 
 def drawn(documents: list[str], S: int, seed: int = 0) -> list[str | None]:
     """What `recall` makes of each document; None where it finds nothing."""
-    corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", S - 1, max_length=4)
+    corpus = CharCorruptionDataset("\n".join(documents) + "\n", S - 1, max_length=4)
     rows = torch.arange(len(documents))
-    text = corpus._gather(rows, torch.arange(S).expand(len(rows), -1))
+    text, lengths = corpus.gather(rows, torch.arange(S))
     draws = torch.rand(text.shape, generator=torch.Generator().manual_seed(seed))
-    strings, found = recall(text, corpus._lengths(rows), corpus.kinds, draws)
+    strings, found = recall(text, lengths, corpus.kinds, draws)
     assert strings.shape == text.shape
     texts = [written(corpus, string).lstrip(MASK_CHAR) for string in strings.tolist()]
     return [text if is_there else None for text, is_there in zip(texts, found.tolist(), strict=True)]
@@ -77,14 +76,14 @@ PIECES = st.sampled_from(["Ada", "ada", "Ö", "é", "x", "Q", "-", "'", " ", " "
 
 
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=20).map("".join), min_size=1, max_size=5), st.integers(8, 40))
-def test_what_is_drawn_is_what_the_oracle_finds(documents, S):
+def test_every_example_is_one_that_the_oracle_finds(documents, S):
     documents = [f"{document}z" for document in documents]  # none is blank
     for document, text in zip(documents, drawn(documents, S), strict=True):
         possible = oracle(document, S)
         assert text in possible if possible else text is None
 
 
-def test_the_end_of_what_is_seen_cuts_no_fact():
+def test_a_fact_that_is_cut_at_the_end_is_not_asked_for():
     document = "Ada Example. Born in Oslo or in Bergen, she left."
     assert {drawn([document], document.index("Bergen") + n, seed)[0] for n in range(7) for seed in range(9)} == {
         f"Ada Example{MASK_CHAR}Oslo{MASK_CHAR}"
@@ -100,12 +99,12 @@ def test_every_fact_is_equally_likely():
 
 
 @pytest.mark.parametrize("S, most", [(70, MAX_SHIFT), (26, 9)])
-def test_the_name_stands_at_any_place_that_leaves_room(S, most):
+def test_every_number_of_masks_before_the_name_that_leaves_room_is_equally_likely(S, most):
     document, n = "Ada Example. Born in Oslo.", 3000
-    corpus = data.CharCorruptionDataset(f"{document}\n" * n, S - 1, max_length=4)
-    text = corpus._gather(torch.arange(n), torch.arange(S).expand(n, -1))
+    corpus = CharCorruptionDataset(f"{document}\n" * n, S - 1, max_length=4)
+    text, lengths = corpus.gather(torch.arange(n), torch.arange(S))
     draws = torch.rand(n, S, generator=torch.Generator().manual_seed(0))
-    strings, _ = recall(text, corpus._lengths(torch.arange(n)), corpus.kinds, draws)
+    strings, _ = recall(text, lengths, corpus.kinds, draws)
     texts = [written(corpus, string) for string in strings.tolist()]
     assert {text.lstrip(MASK_CHAR) for text in texts} == {f"Ada Example{MASK_CHAR}Oslo{MASK_CHAR}"}
     shifts = Counter(len(text) - len(text.lstrip(MASK_CHAR)) for text in texts)
@@ -114,20 +113,21 @@ def test_the_name_stands_at_any_place_that_leaves_room(S, most):
     assert all(abs(count - n * p) < 5 * (n * p * (1 - p)) ** 0.5 for count in shifts.values())
 
 
-def test_a_share_of_the_examples_recalls_and_the_others_are_corrupted():
+def test_the_share_of_recall_examples_is_the_configured_one():
     text = "Ada Example. Ada Example came from Oslo, they say.\n" * 3000 + "nobody in particular, and nothing\n" * 100
-    corpus = data.CharCorruptionDataset(text, 64, recall_share=0.3)
+    corpus = CharCorruptionDataset(text, 64, recall_share=0.3)
     x, y = corpus.batch(torch.arange(len(corpus)), torch.Generator().manual_seed(0))
     assert torch.equal(x[:, 1:], y[:, :-1]), "one string, shifted"
     strings = [written(corpus, row).lstrip(MASK_CHAR) for row in x.tolist()]
     asked = [string == f"Ada Example{MASK_CHAR}Oslo{MASK_CHAR}" for string in strings]
     assert abs(sum(asked) - 0.3 * 3000) < 5 * (3000 * 0.3 * 0.7) ** 0.5
-    assert not any(asked[3000:]), "who says nothing is not asked"
+    assert not any(asked[3000:]), "a document that states no fact is not asked"
     assert torch.equal(x, corpus.batch(torch.arange(len(corpus)), torch.Generator().manual_seed(0))[0])
 
 
-def test_kinds_of_characters_in_any_alphabet():
-    vocabulary = make_vocabulary("Aé.Ł -ж'Ж7中")
-    kinds = dict(zip(vocabulary, kinds_of(vocabulary).tolist(), strict=True))
-    assert {char for char, kind in kinds.items() if kind == 2} == set("AŁЖ")
-    assert {char for char, kind in kinds.items() if kind == 1} == set("éж-'中")
+def test_capitals_and_letters_are_told_apart_in_any_alphabet():
+    characters = Vocabulary.of("Aé.Ł -ж'Ж7中").characters
+    kinds = dict(zip(characters, kinds_of(characters).tolist(), strict=True))
+    assert {char for char, kind in kinds.items() if kind == CAPITAL} == set("AŁЖ")
+    assert {char for char, kind in kinds.items() if kind == LETTER} == set("éж-'中")
+    assert (kinds[" "], kinds["."]) == (SPACE, STOP)

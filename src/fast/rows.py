@@ -99,7 +99,8 @@ class PackedRows(FusedRows):
             p = attention.attn_drop.p if attention.training else 0.0
             y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
             return y.transpose(1, 2).flatten(2)
-        return self.join(fused_attention(attention, self.whole(q), self.whole(k), self.whole(v)))
+        q, k, v = self.whole(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)  # (B, nh, T, hs) each; one copy is cheaper
+        return self.join(fused_attention(attention, q, k, v))
 
 
 class Rearrange(torch.autograd.Function):
