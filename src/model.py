@@ -232,7 +232,7 @@ class GPT(nn.Module):
         ended = torch.zeros(B, dtype=torch.bool, device=idx.device)
         new, chosen_by = [], []
         with evaluation_mode(self):
-            for _ in range(max_new_tokens):
+            for _ in range(max_new_tokens if B else 0):
                 logits = read(tokens, ends)  # (B, V)
                 token = logits.argmax(dim=-1)  # (B,)
                 if temperature > 0:
@@ -248,9 +248,9 @@ class GPT(nn.Module):
                 if stop_token is not None and ended.all():
                     break
         found = torch.stack(new, dim=1) if new else idx.new_empty(B, 0)
-        if log_probs:
-            return found, torch.stack(chosen_by, dim=1) if new else torch.empty(B, 0, self.config.vocab_size)
-        return found
+        if not log_probs:
+            return found
+        return found, torch.stack(chosen_by, dim=1) if new else found.new_empty(B, 0, self.config.vocab_size).float()
 
     def next_logits(self, tokens: Tensor, ends: Tensor) -> Tensor:
         """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
