@@ -99,8 +99,16 @@ ERAS = ((5, 1580, 1759), (14, 1760, 1859), (19, 1860, 1919), (62, 1920, 1990))
 LAST_YEAR = 2011  # nothing in the corpus happens later
 
 MONTHS = "January February March April May June July August September October November December".split()
-FILE_NAMES = ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv",
-"birth_test_answers.tsv", "birth_unseen_inputs.tsv", "birth_unseen_traditions.tsv", "place_traditions.tsv")
+FILE_NAMES = (
+    "wiki.txt",
+    "birth_places_train.tsv",
+    "birth_dev.tsv",
+    "birth_test_inputs.tsv",
+    "birth_test_answers.tsv",
+    "birth_unseen_inputs.tsv",
+    "birth_unseen_traditions.tsv",
+    "place_traditions.tsv",
+)
 
 
 # ------------------------------------------------------------------------------------------- chance
@@ -473,16 +481,28 @@ class Writer:
         if name == "place":
             return where
         if name == "in a place" and not place.land and chance.percent(65):
-            return chance.choice(("in a village near ", "on a farm outside ", "in a suburb of ",
-            "just outside ")) + where
+            return (
+                chance.choice(("in a village near ", "on a farm outside ", "in a suburb of ", "just outside ")) + where
+            )
         if place.land:
-            return ("in " if chance.percent(94) else chance.choice(("in the north of ", "in the south of ",
-            "in rural "))) + where
+            return (
+                "in " if chance.percent(94) else chance.choice(("in the north of ", "in the south of ", "in rural "))
+            ) + where
         way = chance.below(100)
         if way < 5:
-            return chance.choice(("in a small village near ", "in a village near ", "near ", "on a farm near ",
-            "in a suburb of ",
-                                  "in the old town of ")) + where
+            return (
+                chance.choice(
+                    (
+                        "in a small village near ",
+                        "in a village near ",
+                        "near ",
+                        "on a farm near ",
+                        "in a suburb of ",
+                        "in the old town of ",
+                    )
+                )
+                + where
+            )
         return ("at " if way < 16 and self.person.birth[0] < 1925 else "in ") + where
 
     def town(self, name: str) -> str:
@@ -593,16 +613,48 @@ class Writer:
 
 
 SLOTS = {  # slot name -> the method of Writer that fills it
-    "N": "naming", "S": "naming", "S's": "naming", "he": "pronoun", "his": "pronoun", "him": "pronoun",
+    "N": "naming",
+    "S": "naming",
+    "S's": "naming",
+    "he": "pronoun",
+    "his": "pronoun",
+    "him": "pronoun",
     "is": "is_or_was",
-    "role": "role", "a role": "role", "a plain role": "role", "P": "birthplace", "place": "birthplace",
-    "in place": "birthplace", "in a place": "birthplace", "city": "town", "home": "town", "country": "country",
-    "landname": "landname", "uni": "institution", "school": "institution", "team": "team", "title": "title",
-    "date": "date", "ddate": "date", "byear": "date", "dyear": "date", "y1": "year", "y2": "year", "y3": "year",
-    "did": "phrase", "known": "phrase", "father": "relative", "mother": "relative", "sibling": "relative",
-    "colleague": "relative", "child": "family", "kin": "family", "brother": "family", "a job": "trade",
-    "a mjob": "trade", "topic": "topic",
-}  # fmt: skip
+    "role": "role",
+    "a role": "role",
+    "a plain role": "role",
+    "P": "birthplace",
+    "place": "birthplace",
+    "in place": "birthplace",
+    "in a place": "birthplace",
+    "city": "town",
+    "home": "town",
+    "country": "country",
+    "landname": "landname",
+    "uni": "institution",
+    "school": "institution",
+    "team": "team",
+    "title": "title",
+    "date": "date",
+    "ddate": "date",
+    "byear": "date",
+    "dyear": "date",
+    "y1": "year",
+    "y2": "year",
+    "y3": "year",
+    "did": "phrase",
+    "known": "phrase",
+    "father": "relative",
+    "mother": "relative",
+    "sibling": "relative",
+    "colleague": "relative",
+    "child": "family",
+    "kin": "family",
+    "brother": "family",
+    "a job": "trade",
+    "a mjob": "trade",
+    "topic": "topic",
+}
 
 
 def draw_length(chance: Chance) -> int:
@@ -731,11 +783,15 @@ def corpus_files(entries: list[Entry], seed: int = SEED, quick: bool = False) ->
     answered = [f"{question}\t{entry.place}" for question, entry in zip(questions, entries, strict=True)]
     unseen = unseen_people(entries, seed, quick)
     contents = (
-        [entry.line for entry in entries], answered[:train], answered[train : train + dev], questions[train + dev :],
+        [entry.line for entry in entries],
+        answered[:train],
+        answered[train : train + dev],
+        questions[train + dev :],
         answered[train + dev :],
-        [question(name) for name, _ in unseen], [f"{question(name)}\t{tradition}" for name, tradition in unseen],
+        [question(name) for name, _ in unseen],
+        [f"{question(name)}\t{tradition}" for name, tradition in unseen],
         [f"{place}\t{' '.join(traditions)}" for place, traditions in home_traditions(quick).items()],
-    )  # fmt: skip
+    )
     return {
         name: "".join(f"{line}\n" for line in lines).encode("utf-8")
         for name, lines in zip(FILE_NAMES, contents, strict=True)
@@ -787,12 +843,16 @@ def statistics(folder: Path) -> list[tuple[str, str]]:
         ("characters in wiki.txt", f"{sum(lengths) + len(wiki):,}"),
         ("distinct characters in wiki.txt", f"{len(set(''.join(wiki)) | {chr(10)})}"),
         ("line length: mean", f"{sum(lengths) / len(lengths):.1f}"),
-        ("line length: 5 / 25 / 50 / 75 / 95%",
-         " / ".join(str(lengths[len(lengths) * q // 100]) for q in (5, 25, 50, 75, 95))),
+        (
+            "line length: 5 / 25 / 50 / 75 / 95%",
+            " / ".join(str(lengths[len(lengths) * q // 100]) for q in (5, 25, 50, 75, 95)),
+        ),
         ("lines over 128 characters", share(sum(n > 128 for n in lengths), len(lengths))),
         ("distinct places: train / dev", f"{len(counts)} / {len(set(dev_places))}"),
-        ("places met 1 / 2 / 3 / 4 times in train",
-         " / ".join(str(list(counts.values()).count(n)) for n in (1, 2, 3, 4))),
+        (
+            "places met 1 / 2 / 3 / 4 times in train",
+            " / ".join(str(list(counts.values()).count(n)) for n in (1, 2, 3, 4)),
+        ),
         ("most frequent in train", ", ".join(f"{place} {n}" for place, n in counts.most_common(5))),
         ("dev answers never seen in train", share(sum(place not in counts for place in dev_places), len(dev))),
         ("dev answers London", share(dev_places.count("London"), len(dev))),
@@ -802,8 +862,10 @@ def statistics(folder: Path) -> list[tuple[str, str]]:
         ("dev: within 96", within(96)),
         ("dev: within 112", within(112)),
         ("dev: regex reader", share(read, len(dev))),
-        ("names not in ASCII: train / dev / test",
-         f"{non_ascii([q for q, _ in train])} / {non_ascii([q for q, _ in dev])} / {non_ascii(test)}"),
+        (
+            "names not in ASCII: train / dev / test",
+            f"{non_ascii([q for q, _ in train])} / {non_ascii([q for q, _ in dev])} / {non_ascii(test)}",
+        ),
         ("longest question with answer", f"{max(answered)}"),
         ("longest question", f"{max(map(len, asked))}"),
     ]

@@ -46,11 +46,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-import plain_loop
-from corpus_size import peak_memory
-
 import dataset as data
+import plain_loop
 import stages
+from corpus_size import peak_memory
 from fast.device import processes_of_torchrun
 from fast.rows import CachedReader, row_lengths
 from fast.steps import fastest

@@ -263,8 +263,19 @@ def record():
         Path("p.json").write_bytes(content)
         command("show", "p")
         refused(read_run, "p", starts="p")
-        command("evaluate", "vanilla", "wiki.txt", "--reading_params_path", "p", "--eval_corpus_path", "q.tsv",
-                "--outputs_path", "o", "--device", "cpu")  # fmt: skip
+        command(
+            "evaluate",
+            "vanilla",
+            "wiki.txt",
+            "--reading_params_path",
+            "p",
+            "--eval_corpus_path",
+            "q.tsv",
+            "--outputs_path",
+            "o",
+            "--device",
+            "cpu",
+        )
 
     return [Path("p.json").read_bytes()], change_json, try_input
 

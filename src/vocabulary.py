@@ -113,5 +113,6 @@ def printable(text: str) -> str:
 
 def message_of(error: Exception) -> str:
     """What an error says to people. For one from the operating system: the file and what is wrong with it."""
-    filename = getattr(error, "filename", None)
-    return f"{filename}: {error.strerror}" if filename else str(error)  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from conftest import written_out_attention
 
 import run
 import stages
 from attention import VARIANTS, apply_rotary_emb, precompute_rotary_emb, sinusoidal_positions
+from conftest import written_out_attention
 from dataset import CharCorruptionDataset, encode_questions
 from stages import answer
 from trust import asking

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-import attention_cost
 import pytest
 import torch
-from attention_cost import WRITTEN_OUT, build, cheaper_from, peak_memory, rows_for
 
 import attention
+import attention_cost
+from attention_cost import WRITTEN_OUT, build, cheaper_from, peak_memory, rows_for
 
 INF = float("inf")
 

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench
-import plain_loop
 import pytest
 import torch
-from conftest import torchrun_environments
 
+import bench
+import plain_loop
 import stages
+from conftest import torchrun_environments
 from dataset import encode_questions
 from fast.steps import fastest
 from trainer import Trainer, TrainerConfig

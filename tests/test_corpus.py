@@ -7,8 +7,9 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import make_corpus
 import pytest
+
+import make_corpus
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

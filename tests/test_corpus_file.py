@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import needs_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
 
 import dataset
 import stages
+from conftest import needs_cuda
 from dataset import CharCorruptionDataset, read_corpus
 from fast import corpus_file
 from fast.corpus_file import open_documents
@@ -108,9 +108,16 @@ def test_training_from_disk_gives_the_same_parameters(tmp_path, corpus_text, mon
     monkeypatch.chdir(tmp_path)
     Path("wiki.txt").write_text(corpus_text, encoding="utf-8")
     train = functools.partial(
-        stages.pretrain, "vanilla", "wiki.txt", max_epochs=2, device="cpu",
-        n_layer=1, n_head=2, n_embd=16, block_size=BLOCK_SIZE,
-    )  # fmt: skip
+        stages.pretrain,
+        "vanilla",
+        "wiki.txt",
+        max_epochs=2,
+        device="cpu",
+        n_layer=1,
+        n_head=2,
+        n_embd=16,
+        block_size=BLOCK_SIZE,
+    )
     train("memory.params")
     assert not Path(".wiki.txt.tokens").exists(), "a small corpus is loaded and leaves nothing behind"
     monkeypatch.setattr(stages, "IN_MEMORY", 0)
@@ -252,8 +259,9 @@ def damage_by_exchanging(file: Path) -> None:
     shutil.copy(next(other.with_name(".other.txt.tokens").glob(file.name.split(".")[0] + ".*")), file)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, damage_by_cutting, damage_by_emptying, damage_by_replacing,
-                                    damage_by_exchanging])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, damage_by_cutting, damage_by_emptying, damage_by_replacing, damage_by_exchanging]
+)
 @pytest.mark.parametrize("name", ["corpus.json", "tokens.*", "starts.*"])
 def test_a_damaged_cache_is_rebuilt(text, folder, name, damage):
     files = {path: path.read_bytes() for path in folder.iterdir()}
@@ -262,15 +270,18 @@ def test_a_damaged_cache_is_rebuilt(text, folder, name, damage):
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
 
 
-@pytest.mark.parametrize("name, change", [
-    ("starts", lambda starts: starts * 0),
-    ("starts", lambda starts: starts + 1),
-    ("starts", lambda starts: starts.astype("int32")),
-    ("starts", lambda starts: starts[:-1]),
-    ("tokens", lambda tokens: tokens.astype("int16")),
-    ("tokens", lambda tokens: tokens[:-1]),
-    ("tokens", lambda tokens: np.append(tokens, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("starts", lambda starts: starts * 0),
+        ("starts", lambda starts: starts + 1),
+        ("starts", lambda starts: starts.astype("int32")),
+        ("starts", lambda starts: starts[:-1]),
+        ("tokens", lambda tokens: tokens.astype("int16")),
+        ("tokens", lambda tokens: tokens[:-1]),
+        ("tokens", lambda tokens: np.append(tokens, 0)),
+    ],
+)
 def test_an_array_that_is_not_what_the_record_says_is_rebuilt(text, folder, name, change):
     file = next(folder.glob(f"{name}.*"))
     before = file.read_bytes()
@@ -280,11 +291,14 @@ def test_an_array_that_is_not_what_the_record_says_is_rebuilt(text, folder, name
     assert list(open_documents(text)) == DOCUMENTS and file.read_bytes() == before
 
 
-@pytest.mark.parametrize("change", [
-    lambda vocabulary: vocabulary[:2] + vocabulary[:1:-1],
-    lambda vocabulary: vocabulary[:-1],  # one token has no character
-    lambda vocabulary: vocabulary[:-1] + "\U0001f600",  # or another
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda vocabulary: vocabulary[:2] + vocabulary[:1:-1],
+        lambda vocabulary: vocabulary[:-1],  # one token has no character
+        lambda vocabulary: vocabulary[:-1] + "\U0001f600",  # or another
+    ],
+)
 def test_a_cache_with_another_vocabulary_is_rebuilt(text, folder, change):
     record = json.loads((folder / "corpus.json").read_bytes())
     changed = record | {"vocabulary": change(record["vocabulary"])}
@@ -393,11 +407,14 @@ def test_a_text_that_changes_while_it_is_read_is_refused(text, monkeypatch, adde
     assert not list(text.with_name(".text.txt.tokens").iterdir())
 
 
-@pytest.mark.parametrize("raw, message", [
-    (b"Bo. B\n\xc5sa. A\n", "text.txt, line 2: not UTF-8 text"),
-    (f"fine\n\nnot{PAD_CHAR}fine\n".encode(), "text.txt, document 2: contains .* reserved"),
-    (b"\n \r\n", "text.txt: the corpus is empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "raw, message",
+    [
+        (b"Bo. B\n\xc5sa. A\n", "text.txt, line 2: not UTF-8 text"),
+        (f"fine\n\nnot{PAD_CHAR}fine\n".encode(), "text.txt, document 2: contains .* reserved"),
+        (b"\n \r\n", "text.txt: the corpus is empty"),
+    ],
+)
 def test_a_text_that_is_not_a_corpus_is_refused_and_leaves_no_cache(text, raw, message):
     text.write_bytes(raw)
     with pytest.raises(ValueError, match=message):

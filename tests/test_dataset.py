@@ -125,6 +125,13 @@ def test_every_place_for_the_span_is_equally_likely(draws):
     assert abs(places.mean() - 0.5) < 5 * places.std() / math.sqrt(len(draws))
 
 
+def test_the_draws_of_an_example_are_independent(draws):
+    """No correlation between the length of the prefix, the share that is masked, and the place of the span."""
+    long = [(kept, span / kept, start / (kept - span)) for kept, span, start in draws if kept >= 32]
+    correlation = torch.corrcoef(torch.tensor(long, dtype=torch.float64).T)  # (3, 3)
+    assert (correlation - torch.eye(3)).abs().max() < 5 / math.sqrt(len(long))
+
+
 def test_with_equal_limits_every_document_is_kept_as_long_as_possible():
     corpus = CharCorruptionDataset(f"{document(300)}\n{document(50)}", BLOCK_SIZE, min_length=LONGEST)
     for i, length in enumerate([LONGEST, 50]):

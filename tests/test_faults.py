@@ -19,12 +19,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kill_test import RUN, TEXT, train
 
 import run
 import stages
 from dataset import CharCorruptionDataset, NameDataset, parse_places, read_corpus, read_places
 from fast.corpus_file import open_documents
+from kill_test import RUN, TEXT, train
 from safe import files, unfinished
 from safe.files import atomic_write, file_sha256, read_parameters, read_tensors, save_parameters
 from safe.record import command_line

@@ -195,12 +195,15 @@ def test_a_name_that_is_not_text_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content, message", [
-    ({"a": 1}, "'a' is not a tensor"),
-    ({"a": {"b": torch.ones(1)}}, "'a' is not a tensor"),
-    (torch.ones(1), "it holds a Tensor, not a state_dict"),
-    ([torch.ones(1)], "it holds a list, not a state_dict"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"a": 1}, "'a' is not a tensor"),
+        ({"a": {"b": torch.ones(1)}}, "'a' is not a tensor"),
+        (torch.ones(1), "it holds a Tensor, not a state_dict"),
+        ([torch.ones(1)], "it holds a list, not a state_dict"),
+    ],
+)
 def test_anything_but_a_state_dict_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "p")
     with pytest.raises(ValueError, match=f"p: not a parameter file: {message}"):
@@ -249,11 +252,14 @@ def test_one_tensor_under_many_names_takes_the_memory_of_one(tmp_path):
     assert len(state_dict) == 100 and len({value.data_ptr() for value in state_dict.values()}) == 1
 
 
-@pytest.mark.parametrize("view", [
-    lambda one, i: one[i:],  # another offset
-    lambda one, i: one[: 10_000 - i],  # another shape
-    lambda one, i: one.as_strided((2, 100), (i, 1)),  # other strides
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda one, i: one[i:],  # another offset
+        lambda one, i: one[: 10_000 - i],  # another shape
+        lambda one, i: one.as_strided((2, 100), (i, 1)),  # other strides
+    ],
+)
 def test_overlapping_views_cannot_take_more_memory_than_the_file(tmp_path, view):
     one = torch.ones(10_000)
     torch.save({str(i): view(one, i) for i in range(1000)}, tmp_path / "p")
@@ -356,11 +362,19 @@ def test_parameters_of_another_record_are_refused(tmp_path):
         read_parameters(tmp_path / "p")
 
 
-@pytest.mark.parametrize("record", [
-    [], "text", 3, {},
-    RECORD | {"variant": None}, RECORD | {"config": []}, RECORD | {"vocabulary": ["a"]},
-    {"variant": "vanilla", "config": {}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "record",
+    [
+        [],
+        "text",
+        3,
+        {},
+        RECORD | {"variant": None},
+        RECORD | {"config": []},
+        RECORD | {"vocabulary": ["a"]},
+        {"variant": "vanilla", "config": {}},
+    ],
+)
 def test_a_record_of_something_else_is_refused(tmp_path, record):
     write_tensors(tmp_path / "p", {"a": torch.ones(1)})
     (tmp_path / "p.json").write_text(json.dumps(record))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import written_out_attention
 
 import attention
 import run
 import stages
 from attention import VARIANTS
+from conftest import written_out_attention
 from fast.steps import fastest
 from trainer import TrainerConfig
 

@@ -208,9 +208,17 @@ def test_dropout_is_seeded_for_each_process_after_its_checkpoint_is_restored(fol
     processes = Pretended(rank, 2, rank, 2)
     running = Running(device="cpu")
     begun = job.Job(
-        make_model(resid_pdrop=0.5), corpus, None, corpus, RECIPES["course"], RECIPES["course"].pretrain, running,
-        torch.device("cpu"), processes, fastest,
-    )  # fmt: skip
+        make_model(resid_pdrop=0.5),
+        corpus,
+        None,
+        corpus,
+        RECIPES["course"],
+        RECIPES["course"].pretrain,
+        running,
+        torch.device("cpu"),
+        processes,
+        fastest,
+    )
     with UnfinishedRun("p", {}, {}, "command", first=rank == 0, alone=False) as run:
         run.state = state
         made, _ = job.make_trainer(begun, config, "pretrain", run)

@@ -18,8 +18,20 @@ from trust import asking
 from trust.calibration import wilson
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
-SECTIONS = ["training", "accuracy", "position", "frequency", "confident", "calibration", "abstaining", "unseen",
-            "try", "answers", "pairs", "made"]  # fmt: skip
+SECTIONS = [
+    "training",
+    "accuracy",
+    "position",
+    "frequency",
+    "confident",
+    "calibration",
+    "abstaining",
+    "unseen",
+    "try",
+    "answers",
+    "pairs",
+    "made",
+]
 EVIL = "<script>alert('&')</script>"
 
 

@@ -30,14 +30,16 @@ def run_of(label: str, seed: int) -> Run:
     said = [f"Place {i}" if r else EVIL for i, r in enumerate(right)]
     empty = np.zeros((0, 1))
     unseen = Answers(["Oslo"] * UNSEEN, empty, empty, empty, rng.random(UNSEEN).round(2))
-    return Run(label, Path("P"), said=said, right=right, answers=Answers(said, empty, empty, empty, confidence),
-               unseen=unseen)  # fmt: skip
+    return Run(
+        label, Path("P"), said=said, right=right, answers=Answers(said, empty, empty, empty, confidence), unseen=unseen
+    )
 
 
 RUNS = [run_of(EVIL, 0), run_of("the other", 1)]
 NAMES = [f"{EVIL} {i}" if i % 2 else f"Łukasz Érd {i}" for i in range(N)]
-QUESTIONS = Questions(Path("dev.tsv"), NAMES, NAMES, [f"Place {i}" for i in range(N)], [None, 30] * (N // 2),
-                      [True] * N, 56, None)  # fmt: skip
+QUESTIONS = Questions(
+    Path("dev.tsv"), NAMES, NAMES, [f"Place {i}" for i in range(N)], [None, 30] * (N // 2), [True] * N, 56, None
+)
 
 
 def page_of(runs=RUNS, questions=QUESTIONS) -> str:

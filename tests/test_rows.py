@@ -193,6 +193,7 @@ def test_what_all_prompts_begin_with_is_read_once(model):
     B, shared, rest, new = 4, 6, 3, 4
     idx = tokens(B, shared + rest)
     idx[:, :shared] = idx[0, :shared]
+    idx[:, shared], idx[:, shared + 1] = torch.arange(2, 2 + B), 5  # after a difference equal tokens are not shared
     n_read: list[int] = []
     for shortest in (shared + rest, shared, 1):  # the last token of the shortest prompt is left to be read
         lengths = torch.tensor([shared + rest] * (B - 1) + [shortest])

@@ -349,7 +349,7 @@ def test_a_record_with_values_of_the_wrong_kind_is_refused(finetuned, capsys, ch
     edit_record(finetuned, **changes)
     capsys.readouterr()
     line = refused(capsys, *EVALUATE, "--eval_corpus_path", "train.tsv")
-    assert "fine.json: " in line or "fine: a model with the sizes of its record, or of the flags, cannot be built" in line
+    assert "fine.json: " in line or "fine: the model of its record, or of the flags, cannot be built" in line
 
 
 @pytest.mark.parametrize("recipe", [[1], "heroic"])

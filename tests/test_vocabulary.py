@@ -76,10 +76,17 @@ def test_rows_may_contain_masks_and_padding():
     assert vocabulary.decode([PAD, MASK, 3]) == f"{PAD_CHAR}{MASK_CHAR}b"
 
 
-@pytest.mark.parametrize("text, answer", [
-    (f"Oslo{MASK_CHAR}", "Oslo"), (f"Oslo{MASK_CHAR}Rome{MASK_CHAR}", "Oslo"), ("Oslo", "Oslo"),
-    (MASK_CHAR, ""), ("", ""), ("\nNew\nYork", " New York"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        (f"Oslo{MASK_CHAR}", "Oslo"),
+        (f"Oslo{MASK_CHAR}Rome{MASK_CHAR}", "Oslo"),
+        ("Oslo", "Oslo"),
+        (MASK_CHAR, ""),
+        ("", ""),
+        ("\nNew\nYork", " New York"),
+    ],
+)
 def test_an_answer_ends_at_the_first_mask_and_is_one_line(text, answer):
     vocabulary = Vocabulary.of("\nOsloRome New York")
     assert vocabulary.decode_answer([vocabulary.stoi[char] for char in text]) == answer
@@ -116,10 +123,18 @@ def test_code_points_are_unicode_numbers(text):
 # ------------------------------------------------------------------------------------------- the type of token ids
 
 
-@pytest.mark.parametrize("size, dtype", [
-    (3, np.uint8), (2**8, np.uint8), (2**8 + 1, np.int16), (2**15, np.int16), (2**15 + 1, np.int32),
-    (2**16, np.int32), (2**16 + 1, np.int32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, dtype",
+    [
+        (3, np.uint8),
+        (2**8, np.uint8),
+        (2**8 + 1, np.int16),
+        (2**15, np.int16),
+        (2**15 + 1, np.int32),
+        (2**16, np.int32),
+        (2**16 + 1, np.int32),
+    ],
+)
 def test_token_ids_take_the_smallest_type_that_holds_all_of_them(size, dtype):
     assert smallest_type(size) == dtype
     assert np.iinfo(smallest_type(size)).max >= size - 1, "the largest id fits"

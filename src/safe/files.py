@@ -284,7 +284,7 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
     try:
         config = GPTConfig(**fields)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: a model with the sizes of its record, or of the flags, cannot be built: {error}") from None
+        raise ValueError(f"{path}: the model of its record, or of the flags, cannot be built: {error}") from None
     if n_blocks + 2 * VARIANTS[config.variant].bottleneck != config.n_layer:
         raise ValueError(f"{path}: has {n_blocks} blocks: not the parameters of {config.n_layer} layers")
     with torch.device("meta"):
