@@ -249,7 +249,7 @@ def test_parameters_that_do_not_fit_are_refused_with_the_name_of_a_tensor(change
 
 @pytest.mark.parametrize("change", [dict(n_layer="2"), dict(width=3), dict(n_embd=15), dict(variant="vanila")])
 def test_a_recorded_config_that_cannot_be_built_is_refused(change):
-    with pytest.raises(ValueError, match="^P: the model cannot be built: "):
+    with pytest.raises(ValueError, match="^P: .*cannot be built: "):
         model_of("P", GPT(GPTConfig(**SMALL)).state_dict(), SMALL | change)
 
 
