@@ -173,7 +173,8 @@ def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
         # memory would push itself out of it: a batch took over 300 ms instead of 16. Smaller arrays may be copied
         # whole to a GPU, which reading ahead makes fast. Windows takes no advice.
         if array.nbytes > dataset.ON_DEVICE and hasattr(mmap, "MADV_RANDOM"):
-            array.base.madvise(mmap.MADV_RANDOM)
+            mapped: Any = array.base
+            mapped.madvise(mmap.MADV_RANDOM)
         arrays.append(array)
     tokens, starts = arrays
     if starts[0] != 0 or starts[-1] != len(tokens):
@@ -190,12 +191,12 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> None:
     vocabulary, written = Vocabulary(record["vocabulary"]), 0  # tokens
     # Written, not mapped: the pages of a mapping that were written to count as memory of this process.
     with atomic_write(token_path) as token_file, atomic_write(start_path) as start_file:
-        start_file.write(np.zeros(1, dtype=np.int64))
+        start_file.write(np.zeros(1, dtype=np.int64).tobytes())
         try:
             for piece in _read_pieces(path, "encoding"):
                 tokens, starts = vocabulary.encode_rows(piece)
-                token_file.write(tokens)
-                start_file.write(written + starts[1:])
+                token_file.write(tokens.tobytes())
+                start_file.write((written + starts[1:]).tobytes())
                 written += len(tokens)
             if _stamp(path) != record["text"]:
                 raise ValueError

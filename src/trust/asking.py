@@ -63,8 +63,9 @@ def answer_with_confidence(
         log_probs.append(log_p[row, column].cpu().numpy())
         tokens.append(said[row, column].cpu().numpy())
         rows.append(row.cpu().numpy() + start)
-    together = [np.concatenate(parts) for parts in (log_probs, tokens, rows)]
-    return Answers(texts, *together, confidences_at(*together, 1.0)[0])
+    all_log_probs, all_tokens, all_rows = [np.concatenate(parts) for parts in (log_probs, tokens, rows)]
+    confidence = confidences_at(all_log_probs, all_tokens, all_rows, 1.0)[0]
+    return Answers(texts, all_log_probs, all_tokens, all_rows, confidence)
 
 
 def runners_up(
@@ -94,7 +95,7 @@ def runners_up(
 
 
 @contextmanager
-def weights_kept(model: GPT) -> Iterator[list[Tensor]]:
+def weights_kept(model: Any) -> Iterator[list[Tensor]]:
     """A list to which every layer adds its attention weights (B, nh, T, T) while the block lasts.
 
     The weights are what the dropout on attention reads, in a forward pass over whole rows.

@@ -212,7 +212,7 @@ def risk_coverage(confidence: ArrayLike, right: ArrayLike) -> list[Coverage]:
     confidence, right = _checked(confidence, right)
     order = np.argsort(-confidence, kind="stable")
     confidence, total_right = confidence[order], np.cumsum(right[order])
-    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True)) if len(confidence) else []
+    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True)[: len(confidence)])
     return [Coverage(float(confidence[i]), int(i) + 1, int(total_right[i])) for i in last]
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,13 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     log: list[dict[str, float]] = field(default_factory=list)
     sha256: str = ""
-    said: list[str] | None = None  # its answers to the questions; None for pretraining, which has only curves to show
-    right: np.ndarray | None = None  # (N,) is the answer the true place?
-    answers: Answers | None = None  # the same answers with their confidences
-    unseen: Answers | None = None  # its answers about people in no text
+    # What questioning a run fills in. None for pretraining, which has only curves to show, and where it was not asked.
+    said: Any = None  # list[str]: its answers to the questions
+    right: Any = None  # (N,) array: is the answer the true place?
+    answers: Any = None  # Answers: the same answers with their confidences
+    unseen: Any = None  # Answers: its answers about people in no text
     filed: tuple[Path, int] | None = None  # a file of its predictions, and how many of them it gives here too
-    calibration: "Calibration | None" = None
+    calibration: Any = None  # Calibration
 
     @property
     def stage(self) -> str:
@@ -98,7 +100,7 @@ class Unseen:
     path: Path
     asked: list[str]
     left_out: int  # questions about a person whom the corpus mentions, or with a character that it lacks
-    traditions: list[str] | None  # the naming tradition of each
+    traditions: list | None  # the naming tradition of each
     homes: dict[str, list[str]] | None  # place: the traditions that are at home there
 
 
@@ -108,7 +110,7 @@ def report(
     eval_corpus_path: str | Path,
     outputs_path: str | Path,
     *,
-    predictions_paths: list[str | Path] = (),
+    predictions_paths: Sequence[str | Path] = (),
     finetune_corpus_path: str | Path | None = None,
     unseen_corpus_path: str | Path | None = None,
     device: str | None = None,
@@ -184,7 +186,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     return lines
 
 
-def read_predictions(paths: list[str | Path], runs: list[Run], questions: Questions) -> list[Run]:
+def read_predictions(paths: Sequence[str | Path], runs: list[Run], questions: Questions) -> list[Run]:
     """A run for each prediction file that belongs to none of `runs`. The others are noted in the run they are of."""
     by_sha256 = {run.sha256: run for run in runs if run.said is not None}
     others = []
@@ -259,7 +261,7 @@ def read_questions(
     if pairs[0][1] is None:
         raise ValueError(f"{path}: has no answers, so nothing can be right or wrong: name the dev rows")
     asked = [question for question, _ in pairs]
-    places, names = [place for _, place in pairs], [name_of(question) for question in asked]
+    places, names = [place or "" for _, place in pairs], [name_of(question) for question in asked]
     ends = known = None
     if text is not None:
         lines = text.split("\n")

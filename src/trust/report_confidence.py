@@ -70,8 +70,16 @@ def calibration(page, sure) -> None:
         f"Reliability of {run.label}: answers grouped by confidence. Numbers count the answers of a group as it is, "
         "lines are 95% intervals. Below the dashed line the model is surer than it should be, above it less sure."
     )
-    groups = [[f"{percent(b.low, 0)} to {percent(b.high, 0)}", b.total, percent(b.confidence) if b.total else "–",
-               counted(b.right, b.total), interval(b.right, b.total) if b.total else "–"] for b in bins]  # fmt: skip
+    groups = [
+        [
+            f"{percent(b.low, 0)} to {percent(b.high, 0)}",
+            b.total,
+            percent(b.confidence) if b.total else "–",
+            counted(b.right, b.total),
+            interval(b.right, b.total) if b.total else "–",
+        ]
+        for b in bins
+    ]
     page.section(
         "calibration",
         title,
@@ -96,7 +104,7 @@ def calibration(page, sure) -> None:
             "all of them. A run that is never right, or always, has none.",
             "note",
         ),
-    )  # fmt: skip
+    )
 
 
 def calibration_errors(sure) -> str:
@@ -106,8 +114,9 @@ def calibration_errors(sure) -> str:
         scaled = [f"{c.temperature:.2f}", f"{100 * c.error_scaled:.1f}", f"{100 * c.unavoidable_scaled:.1f}"]
         plain = [f"{100 * c.error:.1f}", f"{100 * c.unavoidable:.1f}"]
         rows.append([run.label, *plain, *(scaled if c.fitted else "–––")])
-    return table(["run", "error in points", "by chance alone", "temperature", "error, scaled",
-                  "by chance alone, scaled"], rows)  # fmt: skip
+    return table(
+        ["run", "error in points", "by chance alone", "temperature", "error, scaled", "by chance alone, scaled"], rows
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ abstaining
@@ -128,18 +137,34 @@ def abstaining(page, sure) -> None:
     for run, (_, curve) in zip(sure, curves, strict=True):
         n, point, confidence = len(run.right), needed_for(curve, 0.9), run.answers.confidence
         quarter = next(p for p in curve if p.total >= n / 4)
-        rows.append([run.label, counted(int(run.right.sum()), n), counted(quarter.right, quarter.total),
-                     percent(point.threshold) if point else "none",
-                     f"{counted(point.total, n)} of the questions; {point.right} right "
-                     f"({interval(point.right, point.total)})"
-                     if point else "–",
-                     telling(confidence[run.right], confidence[~run.right])])  # fmt: skip
+        rows.append(
+            [
+                run.label,
+                counted(int(run.right.sum()), n),
+                counted(quarter.right, quarter.total),
+                percent(point.threshold) if point else "none",
+                f"{counted(point.total, n)} of the questions; {point.right} right "
+                f"({interval(point.right, point.total)})"
+                if point
+                else "–",
+                telling(confidence[run.right], confidence[~run.right]),
+            ]
+        )
     page.section(
         "abstaining",
         title,
         page.picture("abstaining", caption, 3.9, figures.coverage, curves[:SHOWN]),
-        table(["run", "right, answering all", "right, answering the surest quarter", "right nine times in ten from",
-               "which is", "tells right from wrong"], rows),
+        table(
+            [
+                "run",
+                "right, answering all",
+                "right, answering the surest quarter",
+                "right nine times in ten from",
+                "which is",
+                "tells right from wrong",
+            ],
+            rows,
+        ),
         paragraph(
             "“Right nine times in ten from” is the lowest confidence from which up at least 90% of the answers are "
             "right, if there are ten such answers. It was chosen on these same questions, so on others it will do a "
@@ -147,7 +172,7 @@ def abstaining(page, sure) -> None:
             "a wrong one: 1 means always, 0.5 a coin.",
             "note",
         ),
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- unseen people
@@ -170,9 +195,13 @@ def unseen(page, sure, people) -> None:
     if not run.record.get("pretrained"):
         parts.append(paragraph(f"{run.label} has read no texts: the people in them are as unknown to it as these."))
     parts += [unseen_picture(page, run), unseen_table(sure, n)]
-    parts.append(paragraph(
-        "“Tells them apart” is the probability that the answer about a person in the texts has more confidence than "
-        "one about a person in no text: 1 means always, 0.5 a coin.", "note"))  # fmt: skip
+    parts.append(
+        paragraph(
+            "“Tells them apart” is the probability that the answer about a person in the texts has more confidence "
+            "than one about a person in no text: 1 means always, 0.5 a coin.",
+            "note",
+        )
+    )
     parts += inventions(run, people)
     parts += traditions(sure, people)
     if people.left_out:
@@ -202,26 +231,41 @@ def unseen_table(sure, n: int) -> str:
     rows = []
     for run in sure:
         mark = nine_in_ten(run)
-        rows.append([
-            run.label, percent(run.answers.confidence.mean()), percent(run.unseen.confidence.mean()),
-            percent(run.calibration.unseen_scaled.mean()) if run.calibration.fitted else "–",
-            counted(*above(run.unseen.confidence, mark.threshold)) if mark else "–",
-            telling(run.answers.confidence, run.unseen.confidence),
-        ])  # fmt: skip
+        rows.append(
+            [
+                run.label,
+                percent(run.answers.confidence.mean()),
+                percent(run.unseen.confidence.mean()),
+                percent(run.calibration.unseen_scaled.mean()) if run.calibration.fitted else "–",
+                counted(*above(run.unseen.confidence, mark.threshold)) if mark else "–",
+                telling(run.answers.confidence, run.unseen.confidence),
+            ]
+        )
     known = len(sure[0].answers.confidence)
-    return table(["run", f"mean confidence: {known} people asked about above", f"{n} in no text",
-                  "in no text, temperature scaled", "in no text, yet above its nine-in-ten confidence",
-                  "tells them apart"], rows)  # fmt: skip
+    return table(
+        [
+            "run",
+            f"mean confidence: {known} people asked about above",
+            f"{n} in no text",
+            "in no text, temperature scaled",
+            "in no text, yet above its nine-in-ten confidence",
+            "tells them apart",
+        ],
+        rows,
+    )
 
 
 def inventions(run, people) -> list[str]:
     """What the run makes up most often, and its surest inventions."""
     confidence, texts, said = run.unseen.confidence, run.unseen.texts, Counter(run.unseen.texts)
     mean = {place: confidence[[text == place for text in texts]].mean() for place in said}
-    often = [[place or "(nothing)", counted(count, len(texts)), percent(mean[place])]
-             for place, count in said.most_common(8)]  # fmt: skip
-    surest = [[percent(confidence[i]), people.asked[i], texts[i] or "(nothing)"]
-              for i in np.argsort(-confidence, kind="stable")[:LISTED]]  # fmt: skip
+    often = [
+        [place or "(nothing)", counted(count, len(texts)), percent(mean[place])] for place, count in said.most_common(8)
+    ]
+    surest = [
+        [percent(confidence[i]), people.asked[i], texts[i] or "(nothing)"]
+        for i in np.argsort(-confidence, kind="stable")[:LISTED]
+    ]
     return [
         heading(f"What {run.label} makes up most often"),
         table(["answer", "times", "mean confidence"], often),

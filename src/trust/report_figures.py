@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -35,7 +36,7 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
     pngs = {}
     for theme, (page, ink, grid) in THEMES.items():
         colours = {"text": ink, "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.edgecolor": grid}
-        style = {name if "." in name else f"{name}.color": value for name, value in colours.items()}
+        style: dict[Any, Any] = {name if "." in name else f"{name}.color": value for name, value in colours.items()}
         style |= {"figure.facecolor": page, "axes.facecolor": page, "savefig.facecolor": page, "grid.color": grid}
         style |= {"font.size": 11, "axes.grid": True, "axes.axisbelow": True, "legend.framealpha": 0.8}
         style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}

@@ -51,10 +51,14 @@ def threshold(page, sure) -> None:
         rows.append(row if run.unseen is None else [*row, "{} of {}".format(*above(run.unseen.confidence, level))])
     headers = ["it answers from", "questions answered", "of these right (95% interval)"]
     headers += [] if run.unseen is None else ["made up about people nobody wrote about"]
-    unseen = "" if run.unseen is None else (
-        " Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
-        "these answers, and how much of what it knows does it silence too?"
-    )  # fmt: skip
+    unseen = (
+        ""
+        if run.unseen is None
+        else (
+            " Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
+            "these answers, and how much of what it knows does it silence too?"
+        )
+    )
     page.section(
         "try",
         title,
@@ -109,8 +113,15 @@ def all_answers(page, sure, questions) -> None:
             " The last column is the character of the person's text at which the true place first ends; pretraining "
             f"reads at most the first {questions.reach}."
         )
-    runs = [{"label": r.label, "confidence": r.answers.confidence.tolist(), "right": r.right.tolist(),
-             "unseen": r.unseen.confidence.tolist() if r.unseen is not None else None} for r in sure]  # fmt: skip
+    runs = [
+        {
+            "label": r.label,
+            "confidence": r.answers.confidence.tolist(),
+            "right": r.right.tolist(),
+            "unseen": r.unseen.confidence.tolist() if r.unseen is not None else None,
+        }
+        for r in sure
+    ]
     verdicts = {"all": "right and wrong", "right": "right only", "wrong": "wrong only"}
     orders = {"sure": "surest first", "unsure": "least sure first", "name": "by name"}
     page.section(

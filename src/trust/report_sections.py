@@ -75,9 +75,18 @@ def training(page, runs) -> None:
     rows = []
     for run in sorted((run for run in runs if run.record), key=lambda run: order.index(run.stage)):
         record, loss = run.record, run.record.get("final_loss")
-        rows.append([run.stage, run.label, record.get("steps", "–"), "–" if loss is None else f"{loss:.3f}",
-                     f"{record['seconds']:.0f} s" if "seconds" in record else "–", record.get("device", "–"),
-                     record.get("recipe", "–"), record.get("seed", "–")])  # fmt: skip
+        rows.append(
+            [
+                run.stage,
+                run.label,
+                record.get("steps", "–"),
+                "–" if loss is None else f"{loss:.3f}",
+                f"{record['seconds']:.0f} s" if "seconds" in record else "–",
+                record.get("device", "–"),
+                record.get("recipe", "–"),
+                record.get("seed", "–"),
+            ]
+        )
     if rows:
         parts.append(table(["stage", "run", "steps", "last loss", "time", "device", "recipe", "seed"], rows))
     if not any(run.log for run in runs):
@@ -92,8 +101,11 @@ def training(page, runs) -> None:
 def accuracy(page, answered, questions) -> None:
     n, london = len(questions.places), questions.places.count("London")
     rows = [("“London” for everyone", london, n)] + [(run.label, int(run.right.sum()), n) for run in answered]
-    public = [(f"public, course's files: {name}", *PUBLIC[name])
-              for name in dict.fromkeys(run.record.get("variant") for run in answered) if name in PUBLIC]  # fmt: skip
+    public = [
+        (f"public, course's files: {name}", *PUBLIC[name])
+        for name in dict.fromkeys(run.record.get("variant") for run in answered)
+        if name in PUBLIC
+    ]
     if any(run.record and not run.record.get("pretrained") for run in answered):
         public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
     if n != PUBLIC_QUESTIONS:  # other questions for certain: side by side, readers would compare the numbers
@@ -126,12 +138,17 @@ def accuracy(page, answered, questions) -> None:
 def grouped(page, name: str, caption: str, names: list[str], members: np.ndarray, answered, xlabel: str) -> str:
     """Picture and table of accuracy by group. members (N,) is the group of each question, an index into `names`."""
     present = [i for i in range(len(names)) if (members == i).any()]
-    counts = {run.label: [(int(run.right[members == i].sum()), int((members == i).sum())) for i in present]
-              for run in answered}  # fmt: skip
+    counts = {
+        run.label: [(int(run.right[members == i].sum()), int((members == i).sum())) for i in present]
+        for run in answered
+    }
     labels = [names[i] for i in present]
     shown = dict(list(counts.items())[:SHOWN])
-    rows = [[label, run, counted(*pairs[i]), interval(*pairs[i])]
-            for i, label in enumerate(labels) for run, pairs in counts.items()]  # fmt: skip
+    rows = [
+        [label, run, counted(*pairs[i]), interval(*pairs[i])]
+        for i, label in enumerate(labels)
+        for run, pairs in counts.items()
+    ]
     return page.picture(name, caption, 3.6, figures.groups, labels, shown, xlabel) + table(
         ["group", "run", "right", "95% interval"], rows
     )
@@ -145,10 +162,12 @@ def position(page, answered, questions) -> None:
     edges = [round(questions.reach * quarter / 4) for quarter in (1, 2, 3, 4)]
     names = [f"{low + 1}–{high}" for low, high in zip([0, *edges], edges, strict=False)]
     names += [f"after {edges[-1]}", "not in\nthe text", "nothing\nwritten"]
-    members = np.array([
-        6 if not known else 5 if end is None else int(np.searchsorted(edges, end))
-        for end, known in zip(questions.ends, questions.known, strict=True)
-    ])  # fmt: skip
+    members = np.array(
+        [
+            6 if not known else 5 if end is None else int(np.searchsorted(edges, end))
+            for end, known in zip(questions.ends, questions.known, strict=True)
+        ]
+    )
     caption = (
         "Accuracy by the character at which the birth place ends in the person's text (number of questions in "
         f"brackets; lines are 95% intervals). Pretraining reads at most the first {questions.reach} characters of a "
@@ -175,9 +194,16 @@ def frequency(page, answered, questions) -> None:
         "nowhere else."
     )
     said, true = Counter(best.said), Counter(questions.places)
-    rows = [[place, count, true[place], questions.train[place],
-             sum(a == b == place for a, b in zip(best.said, questions.places, strict=True))]
-            for place, count in said.most_common(8)]  # fmt: skip
+    rows = [
+        [
+            place,
+            count,
+            true[place],
+            questions.train[place],
+            sum(a == b == place for a, b in zip(best.said, questions.places, strict=True)),
+        ]
+        for place, count in said.most_common(8)
+    ]
     invented = sum(place not in questions.train for place in best.said)
     page.section(
         "frequency",
@@ -206,8 +232,17 @@ def pairs(page, answered, questions) -> None:
     for a, b in all_pairs:
         c = paired(a.right, b.right)
         p = "below 0.001" if c.p < 0.001 else f"{c.p:.3f}"
-        rows.append([f"{a.label} against {b.label}", c.both, c.only_a, c.only_b, c.neither,
-                     f"{100 * c.ahead:+.1f} ({100 * c.low:+.1f} to {100 * c.high:+.1f})", p])  # fmt: skip
+        rows.append(
+            [
+                f"{a.label} against {b.label}",
+                c.both,
+                c.only_a,
+                c.only_b,
+                c.neither,
+                f"{100 * c.ahead:+.1f} ({100 * c.low:+.1f} to {100 * c.high:+.1f})",
+                p,
+            ]
+        )
     a, b = answered[:2]
     parts = [
         paragraph(
@@ -217,12 +252,27 @@ def pairs(page, answered, questions) -> None:
             "recipe is better than the other: another seed can move a run by several points, and one of the two may "
             "have been trained longer (see the first table). Compare several seeds of each."
         ),
-        table(["first against second", "both right", "only the first", "only the second", "neither",
-               "points ahead (95% interval)", "p"], rows),
-    ]  # fmt: skip
+        table(
+            [
+                "first against second",
+                "both right",
+                "only the first",
+                "only the second",
+                "neither",
+                "points ahead (95% interval)",
+                "p",
+            ],
+            rows,
+        ),
+    ]
     if len(all_pairs) > 1:
-        parts.append(paragraph(f"With {len(all_pairs)} pairs, one p below 0.05 is nothing special: look for one below "
-                               f"{0.05 / len(all_pairs):.4f} (0.05 / {len(all_pairs)}).", "note"))  # fmt: skip
+        parts.append(
+            paragraph(
+                f"With {len(all_pairs)} pairs, one p below 0.05 is nothing special: look for one below "
+                f"{0.05 / len(all_pairs):.4f} (0.05 / {len(all_pairs)}).",
+                "note",
+            )
+        )
     for first, second in ((a, b), (b, a)):
         only = [i for i in range(len(questions.asked)) if first.right[i] and not second.right[i]][:LISTED]
         parts.append(heading(f"Right: {first.label}; wrong: {second.label}"))
