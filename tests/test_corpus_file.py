@@ -97,6 +97,16 @@ def test_characters_and_line_ends_may_cross_the_borders_of_pieces(tmp_path, newl
     assert outcome(path, open_documents) == outcome(path, read_corpus)
 
 
+@pytest.mark.parametrize("raw", [b"a\r", b"a\n\r\n", b"a\nb", b"a\n\xc3", b"a\nb\r\n\xff"])
+@pytest.mark.parametrize("piece", [1, 2])
+def test_the_last_line_is_read_whatever_ends_it(tmp_path, raw, piece, monkeypatch):
+    """A decoder keeps back half a character, and a carriage return that may be half of a line end."""
+    monkeypatch.setattr(corpus_file, "PIECE", piece)
+    path = tmp_path / "text.txt"
+    path.write_bytes(raw)
+    assert outcome(path, open_documents) == outcome(path, read_corpus)
+
+
 def test_a_vocabulary_of_more_than_256_characters_is_stored_in_two_bytes(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("\n".join(map(chr, range(0x4E00, 0x4E00 + 1000))), encoding="utf-8")
@@ -277,6 +287,7 @@ def test_a_damaged_cache_is_rebuilt(text, folder, name, damage):
         ("starts", lambda starts: starts + 1),
         ("starts", lambda starts: starts.astype("int32")),
         ("starts", lambda starts: starts[:-1]),
+        ("starts", lambda starts: np.append(starts, starts[-1])),
         ("tokens", lambda tokens: tokens.astype("int16")),
         ("tokens", lambda tokens: tokens[:-1]),
         ("tokens", lambda tokens: np.append(tokens, 0)),

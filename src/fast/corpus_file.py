@@ -164,21 +164,17 @@ def _open_cache(folder: Path, path: Path) -> EncodedDocuments | None:
 
 def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
     """The arrays of a record, mapped from disk. Raises OSError or ValueError if they are not what it says."""
-    arrays = []
-    for path, dtype, length in _layout(folder, record):
-        array = np.memmap(path, dtype, mode="r")
-        if len(array) != length:
-            raise ValueError(f"{path}: holds {len(array)} numbers, not {length}")
+    tokens, starts = [np.memmap(path, dtype, mode="r") for path, dtype, _ in _layout(folder, record)]
+    characters, documents = record["characters"], record["documents"]
+    if (len(tokens), len(starts), starts[-1]) != (characters, documents + 1, characters):
+        raise ValueError(f"{folder}: the arrays are not those of the record")
+    for array in (tokens, starts):
         # A batch reads some hundred bytes at random places. With megabytes read ahead at each, a text larger than
         # memory would push itself out of it: a batch took over 300 ms instead of 16. Smaller arrays may be copied
         # whole to a GPU, which reading ahead makes fast. Windows takes no advice.
         if array.nbytes > dataset.ON_DEVICE and hasattr(mmap, "MADV_RANDOM"):
             mapped: Any = array.base
             mapped.madvise(mmap.MADV_RANDOM)
-        arrays.append(array)
-    tokens, starts = arrays
-    if starts[0] != 0 or starts[-1] != len(tokens):
-        raise ValueError(f"{folder}: the starts do not belong to the tokens")
     return EncodedDocuments(tokens, starts, Vocabulary(record["vocabulary"]))
 
 
