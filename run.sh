@@ -183,7 +183,7 @@ case "${WORDS[0]:-}" in
 esac
 case "${WORDS[0]:-}" in
   test)
-    set_up requirements-dev.txt torch numpy tqdm pytest hypothesis nbclient ipykernel matplotlib
+    set_up requirements-dev.txt torch numpy tqdm pytest pytest_timeout xdist hypothesis nbclient ipykernel matplotlib
     run "$PYTHON" -m pytest "$@"
     exit ;;
   notebooks)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from optimizer import make_optimizer
 
-ROWS_AT_ONCE, TOKENS_AT_ONCE = 8192, 2**20  # limits on the batches that are drawn together: thousands cost little more
+ROWS_AT_ONCE, TOKENS_AT_ONCE = 8192, 2**20  # limits on the rows that are drawn together
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def batches(
     """The batches (x, y) of an epoch on `device`, from number `first` on: every row once, the last batch smaller.
 
     Order and contents follow from (seed, epoch) alone, so a run can continue from any batch. Epoch 0 keeps the rows in
-    order. A dataset with `batch(indices, generator)` is asked for many batches at once, on the device; any other goes
-    through a DataLoader.
+    order. A dataset with `batch(indices, generator)` makes many batches at once, on the device: thousands of rows cost
+    little more than a hundred. Any other dataset goes through a DataLoader.
     """
     size, n_rows = config.batch_size, len(dataset)
-    mixed = config.seed * 1_000_003 + epoch  # a different seed for each pair (seed, epoch)
+    mixed = config.seed * 1_000_003 + epoch  # a seed for each pair of seed and epoch
     if not hasattr(dataset, "batch"):
         generator = torch.Generator().manual_seed(mixed % 2**63)
         order = torch.randperm(n_rows, generator=generator) if epoch > 0 else torch.arange(n_rows)
@@ -120,12 +120,13 @@ class Diverged(ValueError):
 class Trainer:
     """Trains `model` on `train_dataset` and measures its loss on `test_dataset`, if there is one.
 
-    optimizer, step, split: a faster way to the same numbers, from src/fast/steps.py. `split` cuts what was drawn into
-             batches, adding what the step wants to know of each; `step(*batch)` does forward, backward, clip and update
-             and returns the loss and the norm of the gradient. Without them the loop below does all that itself.
-    on_log:  is given every line of the log, as a dict
-    on_pause: is given the trainer between two steps, once time.monotonic() has reached `pause_at`. What it raises ends
-             training. src/safe/unfinished.py saves checkpoints there.
+    optimizer, step, split: a faster way to the same numbers, from src/fast/steps.py. `step(*batch)` does forward,
+              backward, clip and update, and returns the loss and the norm of the gradient. `split` cuts the rows that
+              were drawn together into batches (x, y, ...), with what the step needs to know about each. Without them
+              the loop below does all of this itself.
+    on_log:   is called with every line of the log, a dict
+    on_pause: is called with the trainer between two steps, once time.monotonic() has reached `pause_at`. It may raise
+              to end training. src/safe/unfinished.py saves checkpoints there.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(train_dataset) / config.batch_size)
         self.total_steps = config.max_epochs * self.steps_per_epoch
         self.steps_done = self.tokens = 0  # over all epochs
-        self.seconds, self.began = 0.0, time.perf_counter()  # of earlier processes; the start of this one
+        self.seconds, self.began = 0.0, time.perf_counter()  # spent before a continued run; start of this one
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last line of the log
         self.line: dict[str, float] = {}  # the last line of the log
 

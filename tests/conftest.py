@@ -30,6 +30,7 @@ SMALL_OPTIONS = {"bottleneck_dim": 4, "chunk_size": 4, "summaries": 2, "sparse_b
 # cuBLAS and the compiler read these once in a process, at their first use; see fast.device.repeatable.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the programs that tests start: each core has a test of its own
 
 # On a busy machine an example may take longer than hypothesis allows.
 settings.register_profile("patient", deadline=None)
