@@ -170,17 +170,7 @@ class GPT(nn.Module):
         the tokens of a batch are laid out. Raises ValueError for rows longer than block_size, unless the variant
         takes any length.
         """
-        config, T = self.config, (rows.shape or idx.shape)[1]
-        if T > config.block_size and not self.variant.any_length:
-            raise ValueError(f"a sequence of {T} tokens does not fit block_size {config.block_size}")
-        at = torch.arange(T, device=idx.device) if rows.at is None else rows.at  # (T,) or (B, T)
-        x = self.tok_emb(idx)  # (B, T, C)
-        if self.variant.position == "learned":
-            x = x + self.pos_emb[0].index_select(0, at.flatten()).unflatten(0, at.shape)
-        elif self.variant.position == "sinusoidal":
-            x = x + sinusoidal_positions(at, config.n_embd).to(x.dtype)
-        x = self.drop(x)
-
+        x = self.embed(idx, rows)  # (B, T, C)
         if self.variant.bottleneck:
             tokens, latents = x, self.down_block(x, rows)  # (B, M, C)
             for block in self.blocks:
@@ -193,7 +183,20 @@ class GPT(nn.Module):
         logits = self.head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=config.ignore_index)
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.config.ignore_index)
+
+    def embed(self, idx: Tensor, rows: Rows) -> Tensor:
+        """What each token is and, unless attention sees to that, where it stands: (B, T) -> (B, T, C)."""
+        T = (rows.shape or idx.shape)[1]
+        if T > self.config.block_size and not self.variant.any_length:
+            raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
+        x = self.tok_emb(idx)  # (B, T, C)
+        at = torch.arange(T, device=idx.device) if rows.at is None else rows.at  # (T,) or (B, T)
+        if self.variant.position == "learned":
+            x = x + F.embedding(at, self.pos_emb[0])
+        elif self.variant.position == "sinusoidal":
+            x = x + sinusoidal_positions(at, self.config.n_embd).to(x.dtype)
+        return self.drop(x)
 
     @torch.inference_mode()
     def generate(

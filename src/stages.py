@@ -144,9 +144,8 @@ def evaluate(
         questions_path = data.find_file(eval_corpus_path)
         questions = [question for question, _ in data.read_places(questions_path)]
         ids, lengths = data.encode_questions(questions, vocabulary, model.config.block_size, questions_path)
-        files.refuse_overwriting(outputs, data.find_file(pretrain_corpus_path), questions_path, reading_params_path)
         for output in outputs:
-            files.check_writable(output)
+            files.check_writable(output, data.find_file(pretrain_corpus_path), questions_path, reading_params_path)
         # Says whose answers these are, so that no run's predictions can be handed in as another's.
         about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
         about["sha256"] = files.file_sha256(reading_params_path)

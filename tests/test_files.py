@@ -18,7 +18,6 @@ from safe.files import (
     read_parameters,
     read_record,
     read_tensors,
-    refuse_overwriting,
     remove_leftovers,
     save_parameters,
     write_tensors,
@@ -120,12 +119,12 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
         check_writable(tmp_path / "pipe")
 
 
-def test_no_output_may_be_an_input_or_the_record_beside_one(tmp_path):
-    (tmp_path / "p").touch()
-    refuse_overwriting([tmp_path / "q", tmp_path / "q.json"], tmp_path / "p", None)
-    for output in ("p", "p.json"):  # the record need not exist
-        with pytest.raises(ValueError, match=f"{output}: cannot be written: it is one of the files to read"):
-            refuse_overwriting([tmp_path / "q", tmp_path / output], None, tmp_path / "p")
+@pytest.mark.parametrize("output", ["p", "p.json", "p.resume", "p.log.jsonl", "p.resume.log.jsonl"])
+def test_no_output_may_be_an_input_or_a_file_that_belongs_to_one(tmp_path, output):
+    (tmp_path / "p").touch()  # the others need not exist
+    check_writable(tmp_path / "q", tmp_path / "p", None)
+    with pytest.raises(ValueError, match=f"{output}: cannot be written: it is one of the files to read"):
+        check_writable(tmp_path / output, None, tmp_path / "p")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="makes links")
@@ -133,8 +132,8 @@ def test_no_output_may_be_an_input_or_the_record_beside_one(tmp_path):
 def test_an_output_that_is_a_link_to_an_input_is_refused(tmp_path, make_link):
     (tmp_path / "p").touch()
     make_link(tmp_path / "p", tmp_path / "q")
-    with pytest.raises(ValueError, match="q: cannot be written"):
-        refuse_overwriting([tmp_path / "q"], tmp_path / "p")
+    with pytest.raises(ValueError, match="cannot be written: it is one of the files to read"):
+        check_writable(tmp_path / "q", tmp_path / "p")
 
 
 # ---------------------------------------------------------------------------------------------------------- reading

@@ -23,7 +23,7 @@ from fast import steps
 from fast.device import precision, repeatable
 from fast.graphed import GraphedStep
 from fast.rows import FUSED_ROWS, CachedReader, PackedRows, row_lengths
-from fast.steps import ByLengthStep, PackedStep, compiled_forward, counted, fastest
+from fast.steps import ByLengthStep, PackedStep, compile_parts, counted, fastest
 from model import GPT
 from stages import answer
 from trainer import Trainer, TrainerConfig, batches
@@ -176,8 +176,8 @@ def test_a_compiled_model_agrees_and_keeps_the_names_of_its_parameters(make_mode
     rows = PackedRows(lengths, x.size(1), int(lengths.sum()))
     targets = rows.pack(y).masked_fill(~rows.is_filled, PAD)
     with repeatable() if deterministic else nullcontext():
-        forward = compiled_forward(compiled, dynamic=None)
-        found = forward(rows.pack(x), targets, rows)
+        compile_parts(compiled, dynamic=None)
+        found = compiled(rows.pack(x), targets, rows)
     expected = model(rows.pack(x), targets, rows)
     torch.testing.assert_close(found, expected)
     assert graphs, "something was compiled"

@@ -8,6 +8,7 @@ Shapes:  B rows of a batch, T tokens of a row.
 import inspect
 from collections.abc import Callable, Iterable
 from itertools import islice
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so man
 class PackedStep:
     """Forward, backward, clip and update on a packed batch: padding is not computed.
 
-    model: what is trained; forward: how it is called (compiled, wrapped), by default the model itself
+    model: what is trained; forward: how it is called (wrapped), by default the model itself
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class PackedStep:
         bf16: bool = False,
     ):
         self.model, self.optimizer, self.config = model, optimizer, config
-        self.forward, self.bf16 = model if forward is None else forward, bf16  # a compiled module has no truth value
+        self.forward, self.bf16 = forward or model, bf16
         self.device_type = next(model.parameters()).device.type
 
     def __call__(self, x: Tensor, y: Tensor, slots: int | None = None) -> tuple[Tensor, Tensor]:
@@ -157,9 +158,11 @@ def fastest(
         obstacle = obstacle_to_compiling(device) if compile == "auto" else None
         compiled = obstacle is None
         description += ["compiled" if compiled else f"not compiled ({obstacle})"]
-    forward = compiled_forward(model, dynamic=False if graphed else None) if compiled else model
+    if compiled:
+        compile_parts(model, dynamic=False if graphed else None)
+    forward: Callable[..., Any] = model
     if processes is not None:
-        forward = processes.wrap(forward)
+        forward = processes.wrap(model)
         description += [str(processes)]
     optimizer = make_optimizer(model, config, fused=True, capturable=on_cuda)
     arguments: dict[str, Any] = {"optimizer": optimizer}
@@ -192,14 +195,17 @@ def round_up(n: float, multiple: int) -> int:
     return -int(-n // multiple) * multiple
 
 
-def compiled_forward(model: Any, dynamic: bool | None) -> Callable[..., Any]:
-    """`model` compiled. Evaluation goes on calling the model itself, which is not worth compiling for other shapes."""
-    if not torch.are_deterministic_algorithms_enabled():
-        return torch.compile(model, dynamic=dynamic)
-    # Compiled and deterministic, the gradient of an embedding would be added up one position after the other.
+def compile_parts(model: Any, dynamic: bool | None) -> None:
+    """Compile the embedding and the blocks of `model`, which share one compilation.
+
+    Compiled as one, the model takes longer in TF32 (docs/speed.md). Compiled and deterministic, the gradient of an
+    embedding would be added up one position after the other.
+    """
     for block in model.blocks:
         block.compile(dynamic=dynamic)
-    return model
+    if not torch.are_deterministic_algorithms_enabled():
+        # A method, so that a deep copy of the model has a method of its own.
+        model.embed = MethodType(torch.compile(type(model).embed, dynamic=dynamic), model)
 
 
 def obstacle_to_compiling(device: torch.device) -> str | None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,13 +68,23 @@ def remove_leftovers(path: str | Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise OSError with the reason if `path` cannot be written: before hours of training, not after."""
+BESIDE = ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl")  # the parameter file P, and files of its run
+
+
+def check_writable(path: str | Path, *inputs: str | Path | None) -> None:
+    """Raise OSError with the reason if `path` cannot be written: before hours of training, not after.
+
+    Raises ValueError if it is one of the inputs, or a file that belongs to one.
+    """
     path = Path(path).resolve()
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise ValueError(f"{path}: the name is not UTF-8, and PyTorch could not read a file of this name") from None
+    for source in [Path(f"{source}{ending}") for source in inputs if source is not None for ending in BESIDE]:
+        # samefile recognises hard links, and names that differ in case on a disk that ignores case.
+        if source.resolve() == path or (source.exists() and path.exists() and source.samefile(path)):
+            raise ValueError(f"{path}: cannot be written: it is one of the files to read, or belongs to one")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: cannot be written: it is a folder")
     if path.exists() and not path.is_file():
@@ -89,25 +99,12 @@ def check_writable(path: str | Path) -> None:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def refuse_overwriting(outputs: Iterable[str | Path], *inputs: str | Path | None) -> None:
-    """Raise ValueError if a file to write is one of the files to read, or the record (`.json`) beside one."""
-    read = [Path(f"{path}{ending}") for path in inputs if path is not None for ending in ("", ".json")]
-    for output in map(Path, outputs):
-        for path in read:
-            # samefile recognises hard links, and names that differ in case on a disk that ignores case.
-            same = output.exists() and path.exists() and output.samefile(path)
-            if same or output.resolve() == path.resolve():
-                raise ValueError(f"{output}: cannot be written: it is one of the files to read")
-
-
 def check_outputs(path: str | Path, *inputs: str | Path | None) -> None:
     """Refuse now what training at `path` could not write afterwards, or must not. Only the first process writes."""
     if int(os.environ.get("RANK", 0)) > 0:
         return
-    outputs = [f"{path}{ending}" for ending in ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl")]
-    refuse_overwriting(outputs, *[find_file(name) for name in inputs if name is not None])
-    for output in outputs:
-        check_writable(output)
+    for ending in BESIDE:
+        check_writable(f"{path}{ending}", *[find_file(name) for name in inputs if name is not None])
 
 
 def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
