@@ -105,7 +105,7 @@ all_stages() { # VARIANT ...: every stage of each, then the table. What would st
   "$PYTHON" - "$@" <<'PYTHON' || exit 2
 import sys
 sys.path.insert(0, "src")
-from run import registered
+from safe.flags import registered
 variants = registered()
 for name in sys.argv[1:]:
     if name not in variants:

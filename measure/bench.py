@@ -94,10 +94,11 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
     with stages.placed(running) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset(text, COURSE.model["block_size"])
-        config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model)
+        config = GPTConfig(vocab_size=corpus.vocab_size, **COURSE.model, ignore_index=data.PAD)
         steps_per_epoch = math.ceil(len(corpus) / COURSE.pretrain.batch_size)
         every = steps_per_epoch if where.type == "cuda" else 1
         training = TrainerConfig(
+            ignore_index=data.PAD,
             max_epochs=COURSE.pretrain.max_epochs,
             batch_size=COURSE.pretrain.batch_size,
             learning_rate=COURSE.pretrain.learning_rate,
@@ -244,10 +245,12 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
     with stages.placed(Running(device=device, dtype="bf16"), processes=processes) as where:
         torch.manual_seed(0)
         corpus = data.CharCorruptionDataset("\n".join(documents) + "\n", LARGE["block_size"], min_length=longest)
-        config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE)
+        config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE, ignore_index=data.PAD)
         model = GPT(config)
         model = model.to(where) if processes is None else processes.place(model, where)
-        training = TrainerConfig(max_epochs=1, batch_size=LARGE_BATCH, log_every=LARGE_STEPS // 8)
+        training = TrainerConfig(
+            max_epochs=1, batch_size=LARGE_BATCH, ignore_index=data.PAD, log_every=LARGE_STEPS // 8
+        )
         faster = dict(bf16=where.type == "cuda", compile="on" if "compiled" in how else "off", processes=processes)
         ways, _ = fastest(model, corpus.to(where), training, **faster)
         times: list[float] = []

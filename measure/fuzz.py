@@ -290,7 +290,7 @@ def words():
     trained()
     Path("nothing").touch()
     whole = {file.name: file.read_bytes() for file in Path().iterdir()}
-    commands = run.make_parser()._subparsers._group_actions[0].choices
+    commands = grammar.COMMANDS
     flags = sorted({flag for parser in commands.values() for flag in parser._option_string_actions})
     known = [*commands, *VARIANTS, *recipes.RECIPES, *flags, *WORDS]
     assert len(known) < 240
@@ -420,6 +420,7 @@ if __name__ == "__main__":
         from attention import VARIANTS
         from dataset import CharCorruptionDataset, NameDataset, encode_questions, read_corpus, read_places, read_text
         from fast.corpus_file import open_documents
+        from safe import flags as grammar
         from safe import unfinished
         from safe.files import model_of, read_parameters
         from trust import report_sections

@@ -1,8 +1,8 @@
 """Attention mechanisms and their registry.
 
 A variant of the model is one class under `@register("name")`, here or in efficient_attention.py. The command line's
-choices and flags, the contract tests and the tables follow from the registry. A mechanism knows nothing of blocks,
-losses or optimizers.
+choices and flags, the contract tests and the tables follow from that line. A mechanism knows nothing of blocks, losses
+or optimizers. To understand a training step, read `Rows` and `CausalSelfAttention` and leave the rest for later.
 
 Shapes:  B batch, T tokens, C = n_embd channels, nh = n_head heads, hs = C / nh head size, S keys, M = bottleneck_dim
          latents.
@@ -47,9 +47,10 @@ def register(name: str):
 class Rows:
     """How the tokens of a batch are laid out. Here: whole rows, (B, T, C), each of which starts at position 0.
 
-    Attention asks four questions of a layout: how heads are made of x, where each token stands, which keys its query
-    meets, and how heads are joined again. src/fast/rows.py has two other answers to them, which compute the same
-    numbers: rows without their padding, and new tokens after cached ones.
+    Attention asks four questions of a layout: how heads are made of x (`heads`), where each token stands (`at`), which
+    keys its query meets (`causal_attention`), and how heads are joined again (`join`). `whole` serves the perceiver.
+    src/fast/rows.py has two other answers, which compute the same numbers: rows without their padding, and new tokens
+    after cached ones.
     """
 
     shape: tuple[int, int] | None = None  # (B, T) of the batch; None: that of x
@@ -59,11 +60,8 @@ class Rows:
         """(B, T, C) -> (B, nh, T, hs) for each projection."""
         return [projection(x).unflatten(-1, (n_head, -1)).transpose(1, 2) for projection in projections]
 
-    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What queries read from keys and values, all (B, nh, T, hs) -> (B, T, C).
-
-        A token sees itself and what came before it.
-        """
+    def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """`attention.attend` where a token sees itself and what came before it, all (B, nh, T, hs) -> (B, T, C)."""
         T, mask = q.size(2), None
         if attention.needs_mask:
             mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()  # (T, T)
@@ -110,7 +108,7 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         q, k, v = rows.heads(x, self.n_head, self.query, self.key, self.value)  # (B, nh, T, hs) each
-        y = rows.attend(self, q, k, v)  # (B, T, C)
+        y = rows.causal_attention(self, q, k, v)  # (B, T, C)
         return self.resid_drop(self.proj(y))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -197,7 +195,7 @@ class RotaryAttention(CausalSelfAttention):
             rope_cache = rope_cache[rows.at]  # (T, hs/2, 2) or (B, T, hs/2, 2)
         q, k, v = rows.heads(x, self.n_head, self.query, self.key, self.value)  # (B, nh, T, hs) each
         q, k = apply_rotary_emb(q, rope_cache), apply_rotary_emb(k, rope_cache)
-        y = rows.attend(self, q, k, v)  # (B, T, C)
+        y = rows.causal_attention(self, q, k, v)  # (B, T, C)
         return self.resid_drop(self.proj(y))
 
 
@@ -210,20 +208,24 @@ class SynthesizerAttention(nn.Module):
 
         head_i = softmax(ReLU(X A_i + b1_i) B + b2 + causal mask) V_i
 
-    A_i are the columns of `w1` for head i. B is `w2` (hs, block_size), shared by the heads; a shorter sequence uses
-    the leading columns. It cannot copy from a token because of what the token is, only because of where it is.
+    A_i are the columns of `w1` for head i. B is `w2` (hs, W), shared by the heads; a shorter sequence uses the leading
+    columns. W is block_size - 1, as in the course: no token looks at the last position. It cannot copy from a token
+    because of what the token is, only because of where it is.
     Time O(T^2 C), memory O(nh T^2). Source: Tay et al. (arXiv 2005.00743), section 3.1.
     """
 
     position, bottleneck, cacheable, any_length, needs_mask = "learned", False, True, False, True
-    options: ClassVar[dict[str, Option]] = {}
+    options: ClassVar[dict[str, Option]] = {
+        "synthesizer_width": Option(0, "positions that can be looked at; 0: block_size - 1, as in the course"),
+    }
 
     def __init__(self, config):
         super().__init__()
         self.n_head = config.n_head
+        width = config.options["synthesizer_width"] or max(1, config.block_size - 1)
         self.w1 = nn.Linear(config.n_embd, config.n_embd)
-        self.w2 = nn.Parameter(torch.empty(config.n_embd // config.n_head, config.block_size))
-        self.b2 = nn.Parameter(torch.zeros(config.block_size))
+        self.w2 = nn.Parameter(torch.empty(config.n_embd // config.n_head, width))
+        self.b2 = nn.Parameter(torch.zeros(width))
         self.value = nn.Linear(config.n_embd, config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
         self.attn_drop = nn.Dropout(config.attn_pdrop)
@@ -232,14 +234,15 @@ class SynthesizerAttention(nn.Module):
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         hidden, v = rows.heads(x, self.n_head, self.w1, self.value)  # (B, nh, T, hs) each
-        y = rows.attend(self, hidden, v, v)  # (B, T, C); there are no keys
+        y = rows.causal_attention(self, hidden, v, v)  # (B, T, C); there are no keys
         return self.resid_drop(self.proj(y))
 
     def attend(self, hidden: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """The weights of each token, made of hidden (B, nh, T, hs), times v (B, nh, S, hs); mask (..., T, S)."""
-        scores = hidden.relu() @ self.w2 + self.b2  # (B, nh, T, block_size)
-        weights = scores[..., : v.size(2)].masked_fill(~mask, -math.inf).softmax(dim=-1)  # (B, nh, T, S)
-        return self.attn_drop(weights) @ v
+        S = min(v.size(2), len(self.b2))
+        scores = hidden.relu() @ self.w2[:, :S] + self.b2[:S]  # (B, nh, T, S)
+        weights = scores.masked_fill(~mask[..., :S], -math.inf).softmax(dim=-1)
+        return self.attn_drop(weights) @ v[:, :, :S]
 
 
 # ------------------------------------------------------------------------------------------------------ perceiver
@@ -253,7 +256,7 @@ class PerceiverAttention(CausalSelfAttention):
     `CausalCrossAttention`. A middle block costs O(M^2 C), the ends O(M T C). Each latent sees the tokens up to a
     position of its own, and a token sees the latents that see nothing after it: nothing looks ahead.
 
-    `--latent_reach prefix`, the course's: latent i sees tokens 0 .. i, so *no latent sees anything after token M*.
+    `--latent_reach prefix`, the course's: latent i sees tokens 0 .. i, so *no latent sees token M or what follows it*.
     `past`: latent i sees tokens 0 .. i * block_size / M, rounded down: together they see all but the last few.
     Source: Hawthorne et al., "Perceiver AR" (arXiv 2202.07765), section 3, in the simplified form of the course.
     """
@@ -261,6 +264,7 @@ class PerceiverAttention(CausalSelfAttention):
     options: ClassVar[dict[str, Option]] = {
         "bottleneck_dim": Option(32, "number of latents"),
         "latent_reach": Option("prefix", "what latents see: the prefix, as in the course, or all", ("prefix", "past")),
+        "projection_norms": Option(2, "LayerNorms of the first and last block; 3: one for the tokens too", (2, 3)),
     }
     bottleneck = True
     cacheable = False

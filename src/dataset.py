@@ -7,8 +7,8 @@ span-corruption examples for pretraining. `NameDataset` turns questions with ans
 Both datasets store their text as one flat tensor of token ids plus the offset at which each row starts. They make a
 whole batch by tensor arithmetic, on the device that holds the tensors. `dataset[i]` is a batch of one.
 
-Shapes:  B rows of a batch, T = block_size entries of x and of y, S = T + 1 entries of the string they are cut from,
-         V = vocab_size.
+Shapes:  B rows of a batch, T = block_size entries of x and of y (one less in older editions of the course), S = T + 1
+         entries of the string they are cut from, V = vocab_size.
 
 This module knows no model and chooses no device. Run it to look at examples:
     python src/dataset.py namedata
@@ -130,6 +130,7 @@ class RowDataset(Dataset):
     """
 
     PAD_CHAR, MASK_CHAR = PAD_CHAR, MASK_CHAR
+    ignore_index = PAD  # a target with this id carries no loss: for GPTConfig and TrainerConfig
 
     def __init__(self, tokens: np.ndarray, starts: np.ndarray, vocabulary: Vocabulary, block_size: int):
         self.vocabulary, self.block_size = vocabulary, block_size
@@ -163,8 +164,9 @@ class RowDataset(Dataset):
         raise NotImplementedError
 
     def gather(self, indices: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens of rows: (B, S) int64 with tokens[row indices[i]][offsets[i, j]], and the lengths (B,) of the rows.
+        """Tokens of rows, (B, S) int64, and the lengths (B,) of the rows.
 
+        Entry (i, j) is token number offsets[i, j] of row indices[i].
         indices (B,), offsets (S,) or (B, S). An offset outside its row reads some other token: mask it afterwards.
         """
         rows = indices.to(self.starts.device)
@@ -177,13 +179,13 @@ class CharCorruptionDataset(RowDataset):
     """Span corruption of one-line documents: the pretraining task of the course, a small T5 (arXiv 1910.10683, 3.1.4).
 
     An example is made from a document in four steps, with fresh draws each time:
-      1. Truncate: keep a prefix. Its length is uniform on 4 .. int(block_size * 7/8), both included. A document
-         shorter than the draw is kept whole. It must be a prefix, not a window: a document starts with the name
-         that everything after it is about.
-      2. Choose the masked span. Its length is random, a quarter of the prefix on average (between 1 and half the
-         prefix). Every place where it fits is equally likely.
-      3. Rearrange to   [prefix] MASK [suffix] MASK [masked span]   and fill up with PAD to block_size + 1 characters.
-         With `third_mask` a MASK closes the masked span, as in one edition of the course.
+      1. Truncate: keep a prefix. By default its length is uniform on 4 .. int(block_size * 7/8), both included. A
+         document shorter than the draw is kept whole. It must be a prefix, not a window: a document starts with the
+         name that everything after it is about.
+      2. Choose the masked span. Its length is random, a quarter of what was kept on average (between 1 and half of
+         it). Every position where it fits is equally likely.
+      3. Rearrange to   [before] MASK [after] MASK [span]   and fill up with PAD to block_size + 1 characters.
+         With `third_mask` a MASK closes the span, as in one edition of the course.
       4. x is all but the last character, y all but the first: at each position the model predicts the next
          character. PAD targets carry no loss.
 
@@ -191,6 +193,7 @@ class CharCorruptionDataset(RowDataset):
                   with the attributes tokens, starts and vocabulary, as fast/corpus_file.py maps them from disk.
     min_length, max_length: ends of the draw in step 1. If they are equal, every document is kept as long as possible.
     recall_share: share of the examples that give the name and ask for a fact instead (see `recall`)
+    short_by:     x and y have block_size - short_by entries: 1 in the course's older editions
     source:       names the text in errors
 
     Raises ValueError if the text has no document or contains a reserved character, or if block_size is too small.
@@ -205,16 +208,17 @@ class CharCorruptionDataset(RowDataset):
         min_length: int = MIN_TRUNCATED_LENGTH,
         max_length: int | None = None,
         recall_share: float = 0.0,
+        short_by: int = 0,
         source: str | Path = "the corpus",
     ):
         max_length = int(block_size * MAX_TRUNCATED_SHARE) if max_length is None else max_length
-        if not 1 <= min_length <= max_length or max_length + 2 + third_mask > block_size + 1:
+        if not 1 <= min_length <= max_length or max_length + 2 + third_mask > block_size + 1 - short_by:
             raise ValueError(
                 f"block_size {block_size} is too small for prefixes of {min_length} to {max_length} characters "
                 f"and {2 + third_mask} masks"
             )
         self.min_length, self.max_length = min_length, max_length
-        self.third_mask, self.recall_share = third_mask, recall_share
+        self.third_mask, self.recall_share, self.short_by = third_mask, recall_share, short_by
         if isinstance(text, str):
             self.data: Sequence[str] = [line for line in text.split("\n") if line.strip()]
             if not self.data:
@@ -228,11 +232,16 @@ class CharCorruptionDataset(RowDataset):
         super().__init__(tokens, starts, vocabulary, block_size)
         self.kinds = kinds_of(vocabulary.characters)  # (V,) what `recall` has to know about tokens
 
+    def settings(self) -> dict[str, Any]:
+        """What decides which examples are drawn, for the record of a run."""
+        settings = {"min_length": self.min_length, "max_length": self.max_length, "recall_share": self.recall_share}
+        return settings | {name: getattr(self, name) for name in ("third_mask", "short_by") if getattr(self, name)}
+
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x, y), each (B, block_size): the four steps above, for all rows `indices` (B,) at once."""
-        place = torch.arange(self.block_size + 1, device=self.device)  # (S,) position in the rearranged string
+        position = torch.arange(self.block_size + 1, device=self.device)  # (S,) in the rearranged string
         draws = torch.rand(4, len(indices), 1, generator=generator, device=self.device)  # each in [0, 1)
-        text, length = self.gather(indices, place)  # (B, S), (B,)
+        text, length = self.gather(indices, position)  # (B, S), (B,)
         # 1. Truncate.
         kept = self.min_length + below(draws[0], self.max_length - self.min_length + 1)  # (B, 1)
         kept = torch.minimum(kept, length[:, None])
@@ -241,22 +250,23 @@ class CharCorruptionDataset(RowDataset):
         span = (1 + draws[1] * (kept / 2 - 2) + draws[2]).long()  # (B, 1)
         span = torch.minimum(span.clamp(min=1), kept)
         start = below(draws[3], kept - span + 1)
-        # 3. Rearrange. The suffix moves left over the span, and the span moves to the end.
-        second_mask = kept - span + 1  # (B, 1) after the prefix, one MASK and the suffix
+        # 3. Rearrange. What stands after the span moves left over it, and the span moves to the end.
+        second_mask = kept - span + 1  # (B, 1) after what stands before the span, MASK, and what stands after it
         end = kept + 2  # (B, 1) after the masked span
-        source = torch.where(place < start, place, place - 1 + span)  # (B, S)
-        source = torch.where(place > second_mask, place - second_mask - 1 + start, source)
-        is_mask = (place == start) | (place == second_mask)
+        read_from = torch.where(position < start, position, position - 1 + span)  # (B, S)
+        read_from = torch.where(position > second_mask, position - second_mask - 1 + start, read_from)
+        is_mask = (position == start) | (position == second_mask)
         if self.third_mask:
-            is_mask |= place == end
-        string = text.gather(1, source.clamp(0, self.block_size))  # (B, S)
-        string = string.masked_fill(place >= end, PAD).masked_fill(is_mask, MASK)
+            is_mask |= position == end
+        string = text.gather(1, read_from.clamp(0, self.block_size))  # (B, S)
+        string = string.masked_fill(position >= end, PAD).masked_fill(is_mask, MASK)
         if self.recall_share:
             draws = torch.rand(string.shape, generator=generator, device=self.device)  # (B, S)
             asked = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
             question, found = recall(text, length, self.kinds, draws)  # (B, S), (B,)
             string = torch.where((asked & found)[:, None], question, string)
         # 4. Shift.
+        string = string[:, : self.block_size + 1 - self.short_by]
         return string[:, :-1], string[:, 1:]  # (B, T) each
 
 
@@ -280,14 +290,15 @@ class NameDataset(RowDataset):
 
     def __init__(self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"):
         vocabulary, block_size = pretraining_dataset.vocabulary, pretraining_dataset.block_size
+        self.entries = block_size - pretraining_dataset.short_by
         self.data: list[str] = []
         question_length: list[int] = []
         for row, (question, place) in enumerate(parse_places(text, source), 1):
             where = f"{source}, question {row}"
             if place is None:
                 raise ValueError(f"{where}: no tab and no place: training needs the answers")
-            if (size := len(question) + len(place) + 2) > block_size + 1:
-                raise ValueError(f"{where}: {size} characters with masks, the block holds {block_size + 1}")
+            if (size := len(question) + len(place) + 2) > self.entries + 1:
+                raise ValueError(f"{where}: {size} characters with masks, the block holds {self.entries + 1}")
             vocabulary.encode(question + place, where)  # refuses characters without a token
             self.data.append(f"{question}{MASK_CHAR}{place}{MASK_CHAR}")
             question_length.append(len(question))
@@ -296,10 +307,10 @@ class NameDataset(RowDataset):
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x, y), each (B, block_size). Nothing is drawn: the same rows always give the same batch."""
-        place = torch.arange(self.block_size + 1, device=self.device)  # (S,)
-        string, length = self.gather(indices, place)  # (B, S), (B,)
-        string = string.masked_fill(place >= length[:, None], PAD)
-        is_question = place < self.question_length[indices][:, None]  # (B, S)
+        position = torch.arange(self.entries + 1, device=self.device)  # (S,)
+        string, length = self.gather(indices, position)  # (B, S), (B,)
+        string = string.masked_fill(position >= length[:, None], PAD)
+        is_question = position < self.question_length[indices][:, None]  # (B, S)
         return string[:, :-1], string.masked_fill(is_question, PAD)[:, 1:]  # (B, T) each
 
 
@@ -312,7 +323,7 @@ class MixedDataset(Dataset):
 
     def __init__(self, documents: CharCorruptionDataset, questions: NameDataset, share: float):
         self.documents, self.questions, self.block_size = documents, questions, documents.block_size
-        self.n_documents, self.n_questions = len(documents), len(questions)
+        self.n_documents, self.n_questions, self.ignore_index = len(documents), len(questions), documents.ignore_index
         self.n_rows = self.n_documents + round(self.n_documents * share)
 
     def __len__(self) -> int:
@@ -349,6 +360,8 @@ def kinds_of(characters: str) -> Tensor:
 def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Examples that give a name and ask for a fact: strings (B, S), and (B,) which documents offer one.
 
+    Not part of the course: the recipes `quick` and `strong` use it.
+
         Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes
         Walter Altenhof MASK Philadelphia MASK    or    Walter Altenhof MASK March MASK    (without the spaces)
 
@@ -364,29 +377,31 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
     draws: (B, S) uniform on [0, 1)
     """
     S = text.size(1)
-    place = torch.arange(S, device=text.device)  # (S,)
-    kind = kinds[text].masked_fill(place >= lengths[:, None], OTHER)  # (B, S)
+    position = torch.arange(S, device=text.device)  # (S,)
+    kind = kinds[text].masked_fill(position >= lengths[:, None], OTHER)  # (B, S)
     letter, space = (kind == LETTER) | (kind == CAPITAL), kind == SPACE
     # The name ends with a full stop that follows two letters, unlike the one in "J. Doe", and precedes a space.
     stop = (kind == STOP) & shifted(letter & shifted(letter, 1), 1) & shifted(space, -1)
     name = stop.int().argmax(dim=1, keepdim=True)  # (B, 1) its length; 0 if there is none
 
-    word = torch.where(letter & ~shifted(letter, 1), place, 0).cummax(dim=1).values  # (B, S) where each word starts
+    word = torch.where(letter & ~shifted(letter, 1), position, 0).cummax(dim=1).values  # (B, S) where each word starts
     named = letter & (kind.gather(1, word) == CAPITAL)
     run = named | (space & shifted(named, 1) & shifted(named, -1))
-    outside = torch.where(run, S, place)  # (B, S) the nearest place outside runs, from here on:
+    outside = torch.where(run, S, position)  # (B, S) the nearest position outside runs, from here on:
     ends = outside.flip(1).cummin(dim=1).values.flip(1)  # (B, S)
     is_whole = ends < lengths[:, None].clamp(max=S)
-    opens = run & ~shifted(run, 1) & (place > name + 2) & is_whole
+    opens = run & ~shifted(run, 1) & (position > name + 2) & is_whole
     start = (draws * opens).argmax(dim=1, keepdim=True)  # (B, 1)
 
     second_mask = name + 1 + ends.gather(1, start) - start  # (B, 1) within S, because the fact follows the name
     found = (name > 0) & opens.any(dim=1, keepdim=True)
-    # No fact opens at the first place, so its draw is free for the shift.
-    place = place - (draws[:, :1] * (1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))).long()  # (B, S) without the shift
-    string = text.gather(1, torch.where(place < name, place, place - name - 1 + start).clamp(0, S - 1))
-    is_mask = (place < 0) | (place == name) | (place == second_mask)
-    return string.masked_fill(is_mask, MASK).masked_fill(place > second_mask, PAD), found[:, 0]
+    # No fact opens at the first position, so its draw is free for the shift.
+    position = (
+        position - (draws[:, :1] * (1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))).long()
+    )  # (B, S) without the shift
+    string = text.gather(1, torch.where(position < name, position, position - name - 1 + start).clamp(0, S - 1))
+    is_mask = (position < 0) | (position == name) | (position == second_mask)
+    return string.masked_fill(is_mask, MASK).masked_fill(position > second_mask, PAD), found[:, 0]
 
 
 def shifted(x: Tensor, by: int) -> Tensor:

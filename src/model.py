@@ -22,7 +22,7 @@ LARGEST = 2**21  # limit for every size: more than there are characters in Unico
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Everything that decides the shape of a model. Raises ValueError for what cannot be built."""
+    """The settings of a model. Raises ValueError for what cannot be built; a variant may refuse more when it is."""
 
     vocab_size: int
     block_size: int  # longest sequence, in tokens
@@ -34,7 +34,7 @@ class GPTConfig:
     embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
     resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
     attn_pdrop: float = 0.1  # and on the attention weights
-    ignore_index: int = 0  # a target with this id carries no loss: PAD
+    ignore_index: int = -100  # a target with this id carries no loss: PAD with our datasets; -100 is no token's
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
@@ -60,9 +60,9 @@ class GPTConfig:
             if type(value) is not type(known[name].default):
                 raise ValueError(f"{name} is {value!r}: it must be like {known[name].default!r}")
             if known[name].choices and value not in known[name].choices:
-                raise ValueError(f"{name} is {value!r}: choose from {', '.join(known[name].choices)}")
-            if type(value) is int and value > LARGEST:
-                raise ValueError(f"{name} is {value}: it must be at most {LARGEST:,}")
+                raise ValueError(f"{name} is {value!r}: choose from {', '.join(map(str, known[name].choices))}")
+            if type(value) is int and not 0 <= value <= LARGEST:
+                raise ValueError(f"{name} is {value}: it must be from 0 to {LARGEST:,}")
         defaults = {name: option.default for name, option in known.items()}
         object.__setattr__(self, "options", defaults | self.options)  # the one write to a frozen instance
         if VARIANTS[self.variant].bottleneck:
@@ -78,8 +78,8 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, attention: type[nn.Module] | None = None):
         super().__init__()
-        self.ln1 = nn.LayerNorm(config.n_embd)
-        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.ln1 = nn.LayerNorm(config.n_embd)  # before attention
+        self.ln2 = nn.LayerNorm(config.n_embd)  # before the MLP
         self.attn = (attention or VARIANTS[config.variant])(config)
         self.mlp = nn.Sequential(
             nn.Linear(config.n_embd, 4 * config.n_embd),
@@ -104,21 +104,21 @@ def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
 class DownProjectBlock(Block):
     """Tokens to latents, (B, T, C) -> (B, M, C): a learned basis `C` plus its attention to the tokens, plus an MLP."""
 
-    no_decay = ("C",)  # for the optimizer: an embedding
+    no_decay = ("C",)  # for the optimizer: an embedding. The course's name; in shapes, C is the number of channels
 
     def __init__(self, config: GPTConfig):
         super().__init__(config, CausalCrossAttention)
         self.config = config
         self.C = nn.Parameter(torch.empty(1, config.options["bottleneck_dim"], config.n_embd))
-        self.ln3 = nn.LayerNorm(config.n_embd)
+        self.ln_tokens = nn.LayerNorm(config.n_embd) if config.options["projection_norms"] == 3 else nn.Identity()
         nn.init.xavier_uniform_(self.C)
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         B, T = rows.shape or x.shape[:2]
         mask = after_reach(self.config, T, x.device) <= 0  # (M, T)
         latents = self.C.expand(B, -1, -1)  # (B, M, C)
-        latents = latents + self.attn(self.ln1(x), self.ln2(latents), mask, rows_kv=rows)
-        return latents + self.mlp(self.ln3(latents))
+        latents = latents + self.attn(self.ln_tokens(x), self.ln1(latents), mask, rows_kv=rows)
+        return latents + self.mlp(self.ln2(latents))
 
 
 class UpProjectBlock(Block):
@@ -127,13 +127,13 @@ class UpProjectBlock(Block):
     def __init__(self, config: GPTConfig):
         super().__init__(config, CausalCrossAttention)
         self.config = config
-        self.ln3 = nn.LayerNorm(config.n_embd)
+        self.ln_tokens = nn.LayerNorm(config.n_embd) if config.options["projection_norms"] == 3 else nn.Identity()
 
     def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         _, T = rows.shape or x.shape[:2]
         mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
-        x = x + self.attn(self.ln1(latents), self.ln2(x), mask, rows_q=rows)
-        return x + self.mlp(self.ln3(x))
+        x = x + self.attn(self.ln1(latents), self.ln_tokens(x), mask, rows_q=rows)
+        return x + self.mlp(self.ln2(x))
 
 
 class GPT(nn.Module):
@@ -145,7 +145,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
-        self.variant = VARIANTS[config.variant]
+        self.variant = VARIANTS[config.variant]  # the class
         if self.variant.position == "learned":
             self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
         self.drop = nn.Dropout(config.embd_pdrop)
@@ -154,7 +154,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        # As in GPT-2. Small weights keep the first logits near zero, so the loss starts at ln V.
+        # Nearly as in GPT-2. Small weights keep the first logits near zero, so the loss starts at ln V.
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, mean=0.0, std=0.02)
@@ -219,7 +219,7 @@ class GPT(nn.Module):
         temperature: 0 takes the likeliest token; otherwise tokens are drawn from softmax(logits / temperature)
         top_k:       draw among the k likeliest only
         reader:      gives the logits of the next token, as `next_logits` does; fast/rows.py has one with a KV cache
-        log_probs:   return (tokens, (B, N, V)): log softmax(logits) from which each token was chosen, as well
+        log_probs:   return (tokens, (B, N, V)): log softmax(logits) of each step as well, before temperature and top_k
 
         Each step reads at most the last block_size tokens of a row, so a continuation may outgrow the block.
         Raises ValueError if P is 0 or top_k is below 1. Every length must be at least 1.
@@ -257,6 +257,7 @@ class GPT(nn.Module):
 
     def next_logits(self, tokens: Tensor, ends: Tensor) -> Tensor:
         """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
+        # A row that is shorter than the window reads padding behind its end. Attention is causal, so nothing sees it.
         width = min(int(ends.max()), self.config.block_size)
         start = (ends - width).clamp(min=0)  # (B,)
         window = start[:, None] + torch.arange(width, device=tokens.device)  # (B, width)
@@ -267,8 +268,8 @@ class GPT(nn.Module):
 def draw(logits: Tensor, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """One token id for each row of logits (B, V) -> (B,), from softmax(logits) or its top_k likeliest tokens."""
     if top_k is not None:
-        least = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        likeliest = logits.topk(min(top_k, logits.size(-1))).indices  # (B, top_k): exactly so many, ties or not
+        logits = torch.full_like(logits, -torch.inf).scatter(1, likeliest, logits.gather(1, likeliest))
     return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 

@@ -17,7 +17,7 @@ Group = dict[str, Any]  # a parameter group, as torch.optim takes it
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_gains_and_embeddings: bool = False) -> list[Group]:
-    """Two AdamW groups with every parameter in exactly one: weights of matrix products decay, nothing else does.
+    """Two AdamW groups with every parameter in exactly one: by default weights of matrix products decay, others do not.
 
     Vectors (biases, LayerNorm gains) and the weights of nn.Embedding are exempt, and so is what a module lists in its
     attribute `no_decay`. With `decay_gains_and_embeddings` only parameters named `bias` are, as in the course.

@@ -1,157 +1,47 @@
-"""The command line: pretrain, finetune and evaluate; ask a model, report on it, show what parameters are.
+"""The command line: pretrain, finetune and evaluate; ask a model, report on it, show and export parameters.
 
-    python src/run.py pretrain vanilla wiki.txt --writing_params_path P       # --help after each command says more
+    python src/run.py pretrain vanilla wiki.txt        # --help, also after each command, says more
     torchrun --nproc_per_node=2 src/run.py pretrain ...                       # two GPUs, one model
 
-The functions behind the commands are in stages.py and src/trust. They are imported when the arguments are understood:
-torch takes seconds to import, and --help or a mistyped argument should not.
+The functions behind the commands are in stages.py, src/safe and src/trust. They are imported when the arguments are
+understood: torch takes seconds to import, and --help or a mistyped argument should not. The flags are in safe/flags.py.
 """
 
-import argparse
-import ast
 import os
 import sys
-from collections import namedtuple
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from recipes import RECIPES, SIZES
 from safe.exits import advice_for, fail, leave
-from safe.running import HOW, SPEED, Running
-from vocabulary import message_of, printable
-
-ABOUT = {
-    "pretrain": "Train a new model on span corruption of the corpus.",
-    "finetune": "Train on questions with answers, from pretrained parameters or from scratch.",
-    "evaluate": "Answer every question of a file, and count right answers if the file has answers.",
-    "ask": "Ask one question, or those that are typed in, and print the answer and how far to trust it.",
-    "report": "Write a page about trained models: what they answer, how sure they are, and what they know.",
-    "show": "Print what is known about parameters, and the command that makes them again.",
-}
-ALL, TRAIN, USE = "pretrain finetune evaluate ask", "pretrain finetune", "evaluate ask"
-FILES, ASKED = "what to read and write", "what to ask"
-RATE = "peak learning rate (default: the recipe's)"
-HIDDEN = argparse.SUPPRESS  # accepted, and not listed
-
-# Every flag: commands, group in --help, name, help, and what else argparse should know. make_parser adds those that
-# follow from Running, SIZES and the registry.
-FLAGS: list[tuple[str, str, str, str, dict[str, Any]]] = [
-    (ALL, FILES, "variant", "attention mechanism: %(choices)s", dict(metavar="VARIANT")),
-    (ALL, FILES, "pretrain_corpus_path", "one document a line: wiki.txt", dict(metavar="CORPUS")),
-    ("finetune", FILES, "--reading_params_path", "parameters to start from", dict(metavar="P")),
-    (USE, FILES, "--reading_params_path", "trained parameters", dict(metavar="P", required=True)),
-    (TRAIN, FILES, "--writing_params_path", "where to write the parameters", dict(metavar="P", required=True)),
-    ("pretrain", FILES, "--finetune_corpus_path", "questions for a recipe that mixes them in", dict(metavar="FILE")),
-    ("finetune", FILES, "--finetune_corpus_path", "question<TAB>place", dict(metavar="FILE", required=True)),
-    (TRAIN, FILES, "--eval_corpus_path", "held-out questions whose loss is logged", dict(metavar="FILE")),
-    ("evaluate", FILES, "--eval_corpus_path", "the questions", dict(metavar="FILE", required=True)),
-    ("evaluate", FILES, "--outputs_path", "for one prediction a line", dict(metavar="FILE", required=True)),
-    ("ask", ASKED, "question", "in quotes, or a name (default: ask on the terminal)", dict(nargs="?")),
-    ("ask", ASKED, "--show", "draw which characters the answer looks at", dict(choices=["attention"])),
-    ("pretrain", HOW, "--recipe", "hyperparameters (default: course)", dict(choices=RECIPES, default="course")),
-    ("finetune", HOW, "--recipe", "hyperparameters (default: those of pretraining)", dict(choices=RECIPES)),
-    (USE, "", "--recipe", HIDDEN, dict(choices=RECIPES)),
-    ("pretrain", HOW, "--pretrain_lr", RATE, dict(type=float, metavar="RATE")),
-    ("finetune", HOW, "--finetune_lr", RATE, dict(type=float, metavar="RATE")),
-    ("pretrain", "", "--finetune_lr", HIDDEN, dict(type=float)),  # the course's commands name both
-    ("finetune", "", "--pretrain_lr", HIDDEN, dict(type=float)),
-    ("pretrain", HOW, "--third_mask", "close the masked span with a third MASK", dict(action="store_true")),
-    ("evaluate", SPEED, "--plain", "generate as src/model.py does, without a KV cache", dict(action="store_true")),
-    ("evaluate ask report", SPEED, "--device", "cuda, mps or cpu (default: the first of these that is there)", {}),
-    ("report", FILES, "pretrain_corpus_path", "the corpus of the runs: wiki.txt", dict(metavar="CORPUS")),
-    ("report", FILES, "--reading_params_path", "parameters of the runs", dict(nargs="+", default=[], metavar="P")),
-    ("report", FILES, "--predictions_path", "predictions of runs", dict(nargs="+", default=[], metavar="FILE")),
-    ("report", FILES, "--eval_corpus_path", "questions with places", dict(metavar="FILE", required=True)),
-    ("report", FILES, "--finetune_corpus_path", "questions that the runs were trained on", dict(metavar="FILE")),
-    ("report", FILES, "--unseen_corpus_path", "questions about people nobody wrote about", dict(metavar="FILE")),
-    ("report", FILES, "--outputs_path", "for the page; pictures go beside it", dict(metavar="FILE", required=True)),
-    ("show", "", "path", "the parameters; P.json beside them is shown", dict(metavar="P")),
-]
-
-
-Declared = namedtuple("Declared", "default help choices", defaults=[None])  # as attention.Option, without torch
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line and exit status 2, as for every other mistake; the usage is one --help away."""
-        self.exit(2, f"run.py: {printable(message)} (see {self.prog} --help)\n")
-
-
-def registered() -> dict[str, dict[str, dict[str, Any]]]:
-    """{variant: {option: {"default", "help", "choices"}}}, read from the source: to import it means to import torch."""
-    variants: dict[str, dict] = {}
-    options: dict[str, dict] = {}  # those of each class, its own or inherited
-    for path in sorted(Path(__file__).parent.glob("*attention.py")):
-        for node in [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]:
-            options[node.name] = next((options[base] for base in map(ast.unparse, node.bases) if base in options), {})
-            for line in node.body:
-                source = ast.unparse(line)
-                if source.startswith("options"):  # options = {"name": Option(default, help, choices), ...}
-                    table = eval(source.partition(" = ")[2], {"Option": Declared})
-                    options[node.name] = {name: option._asdict() for name, option in table.items()}
-            for call in node.decorator_list:
-                if isinstance(call, ast.Call) and ast.unparse(call).startswith("register("):
-                    variants[ast.literal_eval(call.args[0])] = options[node.name]
-    return variants
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="run.py", description="Pretrain, finetune, evaluate and question a small GPT.")
-    commands = parser.add_subparsers(dest="function", required=True, metavar="|".join(ABOUT))
-    variants, flags = registered(), list(FLAGS)
-    for field in fields(Running):
-        more = dict(field.metadata)
-        more |= dict(action="store_true") if field.default is False else dict(default=field.default)
-        flags.append((TRAIN, more.pop("group"), f"--{field.name}", more.pop("help"), more))
-    for size, about in SIZES.items():
-        flags.append((TRAIN, "the model", f"--{size}", about, dict(type=int, metavar="N")))
-        flags.append((USE, "", f"--{size}", HIDDEN, dict(type=int)))
-    for variant, options in variants.items():  # an option that several have is listed once, with the last of them
-        for name, option in options.items():
-            more = dict(type=type(option["default"]), choices=option.get("choices"))
-            about = f"{option['help']} (default {option['default']})"
-            flags.append((TRAIN, f"the model: {variant}", f"--{name}", about, more))
-            flags.append((USE, "", f"--{name}", HIDDEN, more))
-    for command, text in ABOUT.items():
-        sub = commands.add_parser(command, help=text, description=text, allow_abbrev=False, conflict_handler="resolve")
-        groups: dict[str, Any] = {"": sub}
-        for of, group, name, about, more in flags:
-            if command in of.split():
-                if group not in groups:
-                    groups[group] = sub.add_argument_group(group)
-                choices = dict(choices=list(variants)) if name == "variant" else {}
-                groups[group].add_argument(name, help=about, **more | choices)
-    return parser
+from safe.flags import PARSER, RefusedError
+from vocabulary import message_of
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser()
-    parsed, rest = parser.parse_known_args(argv)
-    arguments = vars(parsed)
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = vars(PARSER.parse_args(words))
+    except RefusedError:  # it may be what a handout of the course says, or leave out what run.sh would name
+        from handout.commands import parsed
+
+        arguments = parsed(words)
     name = arguments.pop("function")
-    # argparse settles on "no question" when it meets the options before it.
-    if len(rest) == 1 and not rest[0].startswith("-") and arguments.get("question", "") is None:
-        arguments["question"] = rest.pop()
-    if rest:
-        parser.prog += f" {name}"
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    arguments.pop({"pretrain": "finetune_lr", "finetune": "pretrain_lr"}.get(name, ""), None)  # the other stage's
+    training = name in ("pretrain", "finetune")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
+    if sys.stderr is None:  # closed by `2>&-`
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
     try:
         perform(name, arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
-        return 128 + 13  # SIGPIPE
+        return 0 if training else 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
         return fail(message_of(error))
     except KeyboardInterrupt as stopped:
         if hasattr(stopped, "signum"):  # safe.unfinished.Stopped says how to continue
             return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
-        return fail("stopped" + " before training began" * (name in ("pretrain", "finetune")), status=130)
+        return fail("stopped" + " before training began" * training, status=130)
     except RuntimeError as error:
         return fail(advice_for(error))
     return 0
@@ -174,6 +64,10 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
         from safe.record import show
 
         print(show(**arguments))
+    elif name == "export":
+        from safe.files import export
+
+        print(export(**arguments))
     elif name == "ask":
         from trust.asking import ask
 

@@ -1,7 +1,10 @@
-"""The stages of the course as functions: pretrain, finetune, evaluate. They compose the core and its wings.
+"""The stages of the course as functions: pretrain, finetune, evaluate. They compose the core with `fast` and `safe`.
 
-They take what the command line (run.py) takes, under the same names, and return what they found. Anything wrong with
+They take what the command line (run.py) takes, under the same names, and return what they found. What can be wrong with
 the arguments or files is a ValueError or OSError, raised before training begins.
+
+A training stage opens its files, builds a model and hands both to `train` in safe/job.py. That makes a TrainerConfig of
+the recipe, opens the log and the checkpoint, and calls Trainer.train.
 """
 
 import json
@@ -25,9 +28,9 @@ from model import GPT, GPTConfig
 from recipes import SIZES, Recipe, find_recipe
 from safe import files
 from safe.job import Job, train, unless_refused
-from safe.record import check_vocabulary, plain_arguments, recipe_of
+from safe.record import check_vocabulary, recipe_of, recordable
 from safe.running import Running
-from vocabulary import MASK, Vocabulary
+from vocabulary import MASK, PAD, Vocabulary
 
 IN_MEMORY = 64 * 2**20  # bytes: a smaller corpus is simply loaded; a larger one is mapped from disk as token ids
 # Prompts of like length that are answered together: as many as memory allows on a GPU, as fit the caches of a CPU.
@@ -53,26 +56,28 @@ def pretrain(
     eval_corpus_path: held-out questions, whose loss is logged
     options: fields of Running, SIZES, and options of the variant
     """
-    arguments, (running, settings) = plain_arguments(locals()), Running.split(options)
+    arguments = recordable(locals())  # first of all: what the caller said, and no other local variable
+    running, settings = Running.split(options)
     processes, chosen = processes_of_torchrun(running.shard, running.plain), find_recipe(recipe)
     corpus = open_corpus(pretrain_corpus_path, settings.get("block_size"), chosen, third_mask)
     config = GPTConfig(**config_fields(variant, corpus.vocabulary, chosen, settings))
     about: dict[str, Any] = {"command": "pretrain", "recipe": recipe, "arguments": arguments}
     about |= {"corpus": Path(pretrain_corpus_path).name}
-    drawn = ["min_length", "max_length", "recall_share", *["third_mask"] * third_mask]
-    about["corruption"] = {name: getattr(corpus, name) for name in drawn}
-    rows: Any = corpus
+    about["corruption"] = corpus.settings()
+    train_set: Any = corpus
     if finetune_corpus_path is not None:
         if not chosen.question_share:
             raise ValueError(f"the recipe {recipe!r} mixes no questions into pretraining: leave out their file")
         questions: Any = open_questions(finetune_corpus_path, corpus)
-        rows = data.MixedDataset(corpus, questions, chosen.question_share)
+        train_set = data.MixedDataset(corpus, questions, chosen.question_share)
         about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
     held_out = unless_refused(open_questions, eval_corpus_path, corpus)
     files.check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path, eval_corpus_path)
-    with placed(running, chosen.dtype, processes) as where:
-        stage, ways = running.of(chosen.pretrain, pretrain_lr), None if running.plain else fastest
-        return train(Job(GPT(config), rows, held_out, corpus, chosen, stage, running, where, processes, ways), about)
+    stage = running.of(chosen.pretrain, pretrain_lr)
+    with placed(running, chosen.dtype, processes) as device:
+        how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
+        job = Job(GPT(config), train_set, held_out, corpus, **how, faster=None if running.plain else fastest)
+        return train(job, about)
 
 
 def finetune(
@@ -92,7 +97,8 @@ def finetune(
     By default the recipe is that of the pretrained parameters, or else `course`. Takes options and returns the record
     as `pretrain` does.
     """
-    arguments, (running, settings) = plain_arguments(locals()), Running.split(options)
+    arguments = recordable(locals())
+    running, settings = Running.split(options)
     processes = processes_of_torchrun(running.shard, running.plain)
     record: Any = None
     state_dict: Any = None
@@ -103,7 +109,7 @@ def finetune(
     stage = chosen.scratch if reading_params_path is None else chosen.finetune
     if record is not None and record.get("questions"):  # pretraining included questions
         stage = chosen.refine or stage
-    with placed(running, chosen.dtype, processes) as where:
+    with placed(running, chosen.dtype, processes) as device:
         recorded = (record or {}).get("config", {})
         corpus = open_corpus(pretrain_corpus_path, recorded.get("block_size", settings.get("block_size")), chosen)
         if record is not None:
@@ -120,8 +126,10 @@ def finetune(
         about = {"command": "finetune", "recipe": recipe, "pretrained": reading_params_path is not None}
         about |= {"arguments": arguments, "corpus": Path(pretrain_corpus_path).name}
         about |= {"questions": Path(finetune_corpus_path).name}
-        stage, ways = running.of(stage, finetune_lr), None if running.plain else fastest
-        return train(Job(model, questions, held_out, corpus, chosen, stage, running, where, processes, ways), about)
+        stage = running.of(stage, finetune_lr)
+        how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
+        job = Job(model, questions, held_out, corpus, **how, faster=None if running.plain else fastest)
+        return train(job, about)
 
 
 def evaluate(
@@ -136,8 +144,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answer every question of a file, greedily, and write one prediction a line in the order of the questions.
 
-    With `plain` it generates as model.py does, without a KV cache. Takes the options of `load_trained`. Returns
-    {"total", "correct", "predictions", "seconds"}. The total is 0 for a file without answers.
+    Beside them `outputs_path`.json says whose predictions they are. With `plain` it generates as model.py does, without
+    a KV cache. Takes the options of `load_trained`. Returns {"total", "correct", "predictions", "seconds"}; the total
+    is 0 for a file without answers.
     """
     outputs = [Path(outputs_path), Path(f"{outputs_path}.json")]
     with load_trained(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
@@ -161,10 +170,10 @@ def evaluate(
 
 def answer(model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, plain: bool = False) -> list[str]:
     """What the model says to each prompt `question MASK` (ids (B, P), lengths (B,)), up to the MASK that ends it."""
-    answers, where = [""] * len(ids), model.head.weight.device
-    batches = lengths.argsort().split(ROWS_ON_CPU if where.type == "cpu" else ROWS)
+    answers, device = [""] * len(ids), model.head.weight.device
+    batches = lengths.argsort().split(ROWS_ON_CPU if device.type == "cpu" else ROWS)
     for rows in tqdm(batches, "answering", unit="batch", delay=2, leave=False, disable=None):
-        prompts = ids[rows, : int(lengths[rows].max())].to(where)
+        prompts = ids[rows, : int(lengths[rows].max())].to(device)
         reader = None if plain else CachedReader(model)
         tokens = model.generate(prompts, lengths[rows], ANSWER_LENGTH, stop_token=MASK, reader=reader)
         for row, said in zip(rows.tolist(), tokens.tolist(), strict=True):
@@ -185,12 +194,12 @@ def load_trained(
     device: str | None = None,
     **settings: Any,
 ) -> Iterator[tuple[GPT, Vocabulary]]:
-    """A trained model, on its device within this block, and its vocabulary.
+    """A trained model, on its device within this block, and its vocabulary. A GPU computes in TF32.
 
     The record beside the parameters holds the vocabulary; the corpus is only checked against it. A bare parameter file
     takes vocabulary and sizes from the corpus, the recipe and `settings` (SIZES, and options of the variant).
     """
-    with placed(Running(device=device)) as where:
+    with placed(Running(device=device)) as chosen_device:
         corpus_path = data.find_file(pretrain_corpus_path)
         state_dict, record = files.read_parameters(reading_params_path)
         if record is not None:
@@ -204,29 +213,31 @@ def load_trained(
             chosen = find_recipe(recipe or "course")
             vocabulary = open_corpus(corpus_path, settings.get("block_size"), chosen).vocabulary
             fields = config_fields(variant, vocabulary, chosen, settings)
-        yield files.model_of(reading_params_path, state_dict, fields).to(where), vocabulary
+        yield files.model_of(reading_params_path, state_dict, fields).to(chosen_device), vocabulary
 
 
 def config_fields(variant: str, vocabulary: Vocabulary, recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
     """The fields of a GPTConfig: the recipe's, changed by the caller's sizes and options of the variant."""
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    sizes = {name: chosen.pop(name) for name in SIZES if name in chosen}
-    return {"vocab_size": len(vocabulary), "variant": variant, **recipe.model, **sizes, "options": chosen}
+    given = {name: value for name, value in settings.items() if value is not None}
+    sizes = {name: given.pop(name) for name in SIZES if name in given}
+    return dict(vocab_size=len(vocabulary), variant=variant, **recipe.model | sizes, options=given, ignore_index=PAD)
 
 
 def open_corpus(
     path: str | Path, block_size: int | None, recipe: Recipe, third_mask: bool = False
 ) -> data.CharCorruptionDataset:
+    """The corpus as a dataset. The recipe's shares of the block become numbers of characters."""
     path = data.find_file(path)
     block_size = recipe.model["block_size"] if block_size is None else block_size
     longest = int(block_size * recipe.max_kept_share)
     return data.CharCorruptionDataset(
         open_documents(path) if path.stat().st_size > IN_MEMORY else data.read_corpus(path),
         block_size,
-        third_mask=third_mask,
+        third_mask=third_mask or recipe.third_mask,
         min_length=max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share)),
         max_length=longest,
         recall_share=recipe.recall_share,
+        short_by=recipe.short_by,
         source=path,
     )
 
@@ -241,29 +252,29 @@ def open_questions(path: str | Path | None, corpus: data.CharCorruptionDataset) 
 @contextmanager
 def placed(running: Running, dtype: str = "tf32", processes: Any = None) -> Iterator[torch.device]:
     """The device to run on, with torch set up for it and seeded."""
-    device = running.device
+    name = running.device
     if processes is not None:
-        device = processes.device(device)
+        name = processes.device(name)
     elif int(os.environ.get("WORLD_SIZE", 1)) > 1 and "LOCAL_RANK" in os.environ:  # set by torchrun
         raise ValueError("only training runs in several processes: start this with python, not with torchrun")
-    elif device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if device.split(":")[0] not in ("cuda", "mps", "cpu"):
-        raise ValueError(f"--device {device}: choose cuda, mps or cpu")
+    elif name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cuda", "mps", "cpu"):
+        raise ValueError(f"--device {name}: choose cuda, mps or cpu")
     try:
-        where = torch.device(device)
-        torch.zeros(1, device=where)
+        device = torch.device(name)
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: cannot be used: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"--device {name}: cannot be used: {str(error).splitlines()[0]}") from None
     if not 0 <= running.seed < 2**63:
         raise ValueError(f"the seed is {running.seed}: it must be at least 0 and below 2**63")
     with ExitStack() as stack:
-        if where.type == "cuda":
+        if device.type == "cuda":
             stack.enter_context(precision(running.dtype or dtype))
-            stack.enter_context(torch.cuda.device(where))  # where CUDA graphs are recorded
+            stack.enter_context(torch.cuda.device(device))  # where CUDA graphs are recorded
         if running.deterministic:
             stack.enter_context(repeatable())
         if processes is not None:
-            stack.enter_context(processes.joined(where))
+            stack.enter_context(processes.joined(device))
         torch.manual_seed(running.seed)
-        yield where
+        yield device

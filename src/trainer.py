@@ -1,7 +1,8 @@
 """The training loop and its schedule.
 
 The trainer takes any model with `logits, loss = model(x, y)` and any dataset of pairs (x, y). It knows nothing of
-text, vocabularies or attention, and works on the device that the model's parameters are on.
+text, vocabularies or attention, and works on the device that the model's parameters are on. A dataset that makes its
+own batches must be on that device, too.
 
 Shapes:  B rows of a batch, T entries of x and of y.
 """
@@ -10,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +44,7 @@ class TrainerConfig:
     min_lr_share: float = 0.1  # the rate never falls below this share of its peak
     log_every: int = 50  # steps between two lines of the log
     eval_every: int = 1  # epochs between two measurements of the validation loss
-    ignore_index: int = 0  # a target with this id carries no loss (PAD), as the model has it
+    ignore_index: int = -100  # a target with this id carries no loss, as the model has it: PAD with our datasets
     seed: int = 0  # seed for the order of the rows and for what the dataset draws
     num_workers: int = 0  # processes of the DataLoader, for datasets without `batch`
 
@@ -59,7 +61,7 @@ class TrainerConfig:
 
 
 def lr_at(tokens: float, config: TrainerConfig) -> float:
-    """Learning rate of the step with which the model has seen `tokens` tokens, that step's own included.
+    """Learning rate of a step. `tokens`: how many have been seen, this step's batch included.
 
     The rate rises linearly until warmup_tokens, then follows peak * (1 + cos(pi * progress)) / 2 until final_tokens,
     never below min_lr_share of the peak. Progress stops at 1: otherwise the cosine would climb back to the peak.
@@ -83,9 +85,10 @@ def batches(
 ) -> Iterator[tuple]:
     """The batches (x, y) of an epoch on `device`, from number `first` on: every row once, the last batch smaller.
 
-    Order and contents follow from (seed, epoch) alone, so a run can continue from any batch. Epoch 0 keeps the rows in
-    order. A dataset with `batch(indices, generator)` makes many batches at once, on the device: thousands of rows cost
-    little more than a hundred. Any other dataset goes through a DataLoader.
+    The order follows from seed and epoch; the contents from these, the batch size and the kind of device, for a dataset
+    with `batch`. So a run can continue from any batch. Epoch 0 keeps the rows in order. A dataset with
+    `batch(indices, generator)` makes many batches at once, on the device: thousands of rows cost little more than a
+    hundred. Any other dataset goes through a DataLoader.
     """
     size, n_rows = config.batch_size, len(dataset)
     mixed = config.seed * 1_000_003 + epoch  # a seed for each pair of seed and epoch
@@ -114,16 +117,30 @@ def batches(
 
 
 class Diverged(ValueError):
-    """The loss, the gradient or a parameter is not a finite number."""
+    """The loss or the gradient is not a finite number. safe/state.py raises it for parameters."""
+
+
+class Bar(tqdm):
+    """A progress bar whose display may fail: its reader has left, or its disk is full. That ends no training."""
+
+    def display(self, *arguments: Any, **named: Any) -> None:
+        try:
+            super().display(*arguments, **named)
+        except (OSError, ValueError):
+            self.disable = True
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            super().close()
 
 
 class Trainer:
     """Trains `model` on `train_dataset` and measures its loss on `test_dataset`, if there is one.
 
-    optimizer, step, split: a faster way to the same numbers, from src/fast/steps.py. `step(*batch)` does forward,
-              backward, clip and update, and returns the loss and the norm of the gradient. `split` cuts the rows that
-              were drawn together into batches (x, y, ...), with what the step needs to know about each. Without them
-              the loop below does all of this itself.
+    optimizer, step, split: a faster way to compute the same, from src/fast/steps.py; the results differ by rounding and
+              by the draws of dropout. `step(*batch)` does forward, backward, clip and update, and returns the loss and
+              the norm of the gradient. `split` cuts the rows that were drawn together into batches (x, y, ...), with
+              what the step needs to know about each. Without them `batches` and the loop below do all of this.
     on_log:   is called with every line of the log, a dict
     on_pause: is called with the trainer between two steps, once time.monotonic() has reached `pause_at`. It may raise
               to end training. src/safe/unfinished.py saves checkpoints there.
@@ -143,6 +160,10 @@ class Trainer:
         on_pause: Callable[["Trainer"], None] | None = None,
         show_progress: bool = True,
     ):
+        if (padding := getattr(train_dataset, "ignore_index", config.ignore_index)) != config.ignore_index:
+            raise ValueError(
+                f"the dataset pads its targets with {padding}: set ignore_index in GPTConfig and TrainerConfig"
+            )
         self.model, self.config = model, config
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.optimizer = optimizer or make_optimizer(model, config)
@@ -165,9 +186,11 @@ class Trainer:
         self.began, earlier_tokens = time.perf_counter(), self.tokens
         # A bar that redraws suits a terminal. In a file, one line every half minute is enough.
         interval = 0.2 if sys.stderr is not None and sys.stderr.isatty() else 30
-        how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=not self.show_progress)
+        hidden = not self.show_progress or sys.stderr is None
+        how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=hidden)
+        # A run that stopped at the end of an epoch goes back to it: the validation loss may be missing.
         first_epoch = max(0, self.steps_done - 1) // self.steps_per_epoch + 1
-        with tqdm(initial=self.steps_done, total=self.total_steps, unit="step", **how) as bar:
+        with Bar(initial=self.steps_done, total=self.total_steps, unit="step", **how) as bar:
             for epoch in range(first_epoch, config.max_epochs + 1):
                 model.train()
                 done = self.steps_done - (epoch - 1) * self.steps_per_epoch
@@ -206,7 +229,10 @@ class Trainer:
         return self.seconds + time.perf_counter() - self.began
 
     def log(self, epoch: int, lr: float, grad_norm: Tensor, earlier_tokens: int) -> None:
-        """Log the mean loss since the last line. Raises Diverged if it or the gradient is not finite."""
+        """Log the mean loss since the last line, this step's rate and gradient norm (before clipping), and the speed.
+
+        Raises Diverged if the loss or the gradient is not finite.
+        """
         loss = self.loss_sum.item() / self.loss_steps  # here the host waits for the device
         line = {"step": self.steps_done, "epoch": epoch, "tokens": self.tokens, "loss": loss, "lr": lr}
         line["grad_norm"] = grad_norm.item()

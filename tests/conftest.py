@@ -96,7 +96,15 @@ def make_model(corpus):
     """A function that builds a small model without dropout; keyword arguments change its GPTConfig."""
 
     def make(**changes) -> GPT:
-        sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+        sizes = {
+            "ignore_index": 0,
+            "n_layer": 2,
+            "n_head": 2,
+            "n_embd": 32,
+            "embd_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        }
         return GPT(GPTConfig(**{"vocab_size": corpus.vocab_size, "block_size": BLOCK_SIZE, **sizes, **changes}))
 
     return make
@@ -124,7 +132,9 @@ def loud(module: torch.nn.Module, std: float = 0.3) -> Any:
 
 def small_config(variant: str, options: dict[str, Any], **changes: Any) -> GPTConfig:
     n_layer = 3 if VARIANTS[variant].bottleneck else 2
-    return GPTConfig(**{**SMALL, "n_layer": n_layer, "variant": variant, "options": options, **changes})
+    return GPTConfig(
+        **{**SMALL, "n_layer": n_layer, "variant": variant, "options": options, "ignore_index": 0, **changes}
+    )
 
 
 @pytest.fixture(params=every_setting())

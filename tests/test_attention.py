@@ -20,6 +20,7 @@ from attention import (
 )
 from conftest import loud, written_out_attention
 from model import GPT, GPTConfig, after_reach
+from safe import flags as grammar
 
 T, C, nh, hs = 10, 16, 2, 8
 CONFIG = dict(vocab_size=23, block_size=T, n_layer=3, n_head=nh, n_embd=C)
@@ -43,12 +44,12 @@ def test_attention_equals_the_written_out_formula(masked):
 
 
 def test_whole_rows_are_attended_to_causally():
-    """Rows.attend hides the future, and its `heads` and `join` are inverse."""
+    """Rows.causal_attention hides the future, and its `heads` and `join` are inverse."""
     attn = CausalSelfAttention(GPTConfig(**CONFIG))
     q, k, v = torch.randn(3, 2, nh, 9, hs)
     expected, weights = written_out_attention(q, k, v)
     assert not weights.triu(1).any()
-    torch.testing.assert_close(WHOLE_ROWS.attend(attn, q, k, v), expected.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(WHOLE_ROWS.causal_attention(attn, q, k, v), expected.transpose(1, 2).flatten(2))
     x = torch.randn(2, 9, C)
     (heads,) = WHOLE_ROWS.heads(x, nh, attn.query)
     assert heads.shape == (2, nh, 9, hs) and torch.equal(WHOLE_ROWS.join(heads), attn.query(x))
@@ -159,24 +160,24 @@ def test_the_synthesizer_equals_loops_over_heads_and_tokens(length):
     for h in range(nh):
         channels = slice(h * hs, (h + 1) * hs)
         for t in range(length):
-            weights = (hidden[t, channels] @ attn.w2[:, : t + 1] + attn.b2[: t + 1]).softmax(0)
-            for s in range(t + 1):
+            seen = min(t + 1, T - 1)  # no token looks at the last position of the block
+            weights = (hidden[t, channels] @ attn.w2[:, :seen] + attn.b2[:seen]).softmax(0)
+            for s in range(seen):
                 expected[t, channels] += weights[s] * v[s, channels]
     torch.testing.assert_close(attn(x)[0], attn.proj(expected))
 
 
 def test_the_synthesizer_has_the_parameters_of_the_course():
-    attn = SynthesizerAttention(GPTConfig(vocab_size=256, block_size=128))
+    attn = SynthesizerAttention(GPTConfig(vocab_size=256, block_size=128, variant="synthesizer"))
     assert {name.split(".")[0] for name in attn.state_dict()} == {"w1", "w2", "b2", "value", "proj"}
-    assert attn.w2.shape == (32, 128) and attn.b2.shape == (128,) and not attn.b2.any()
+    assert attn.w2.shape == (32, 127) and attn.b2.shape == (127,) and not attn.b2.any()
     assert 0.0009 < attn.w2.abs().max() <= 0.001 and attn.w2.min() < 0
-    # The published skeleton, one column narrower, has 3,076,988 parameters.
     parameters = sum(p.numel() for p in GPT(GPTConfig(256, 128, variant="synthesizer")).parameters())
-    assert parameters == 3_076_988 + 4 * (32 + 1)
+    assert parameters == 3_076_988  # as the published skeleton
 
 
 def test_synthesized_weights_do_not_depend_on_the_other_tokens():
-    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG)), std=0.5)
+    attn = loud(SynthesizerAttention(GPTConfig(**CONFIG, variant="synthesizer")), std=0.5)
     with torch.no_grad():
         attn.value.weight.zero_()  # all values are equal, so only the weights could change
         x = torch.randn(1, T, C)
@@ -266,7 +267,9 @@ def test_a_new_variant_needs_one_class_and_nothing_else(folder, monkeypatch):
     """One class in attention.py gives the command line a choice and a flag, and its option is in the record."""
     source = Path(attention.__file__).read_text(encoding="utf-8")
     (folder / "attention.py").write_text(source + TOY, encoding="utf-8")
-    monkeypatch.setattr(run, "__file__", str(folder / "run.py"))  # the command line reads the choices beside itself
+    # The command line reads the choices from the source.
+    monkeypatch.setattr(grammar, "__file__", str(folder / "safe" / "flags.py"))
+    monkeypatch.setattr(run, "PARSER", grammar.make_parser()[0])
     exec(TOY, vars(attention) | {})
     try:
         sizes = "--n_layer 1 --n_head 2 --n_embd 16 --block_size 64 --max_epochs 1 --device cpu --gain 3".split()

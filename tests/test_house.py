@@ -16,11 +16,12 @@ import stages
 from attention import VARIANTS
 from conftest import written_out_attention
 from fast.steps import fastest
+from safe import flags as grammar
 from trainer import TrainerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
-WINGS = ("fast", "safe", "trust")
+WINGS = ("fast", "handout", "safe", "trust")
 COMPOSERS = ("stages", "run")  # the two files of the core that put the parts together
 
 # ------------------------------------------------------------------------------------------------------- imports
@@ -67,10 +68,16 @@ def test_the_core_imports_no_wing():
 
 
 @pytest.mark.parametrize(
-    "importer, allowed", [("fast", {None}), ("safe", {None}), ("trust", {None, "safe", "fast", "trust", "stages"})]
+    "importer, allowed",
+    [
+        ("fast", {None}),
+        ("handout", {None, "safe"}),
+        ("safe", {None}),
+        ("trust", {None, "safe", "fast", "trust", "stages"}),
+    ],
 )
 def test_wings_import_downwards_only(importer, allowed):
-    """fast and safe know the core and neither each other nor stages; trust also knows these three; nobody knows run.
+    """fast, handout and safe know the core and not stages; trust also knows these; nobody knows run.
 
     One exception: fast writes its files of tokens with safe.files, where atomic writing and hashing are defined.
     """
@@ -88,7 +95,8 @@ def test_stages_composes_the_core_with_fast_and_safe_only():
 
 def test_the_command_line_imports_little_before_its_arguments_are_understood():
     at_once = imported("run", everywhere=False) & modules().keys()
-    assert at_once == {"recipes", "safe.exits", "safe.running", "vocabulary"}
+    assert at_once == {"safe.exits", "safe.flags", "vocabulary"}
+    assert imported("safe.flags") & modules().keys() == {"recipes", "safe.running", "vocabulary"}
 
 
 def test_no_module_imports_itself_in_a_circle():
@@ -201,7 +209,7 @@ def test_the_readme_names_every_part_of_the_project():
 
 def test_every_option_is_described_in_the_reference():
     reference = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    commands = run.make_parser()._subparsers._group_actions[0].choices
+    commands = grammar.COMMANDS
     flags = {flag for command in commands.values() for flag in command._option_string_actions} - {"-h", "--help"}
     assert {flag for flag in flags if f"`{flag}" not in reference} == set()
 
@@ -212,14 +220,14 @@ def test_the_variant_of_the_readme_works(corpus, make_model, tmp_path, monkeypat
     (name,) = re.findall(r'@register\("(\w+)"\)', code)
     source = (SRC / "attention.py").read_text(encoding="utf-8")
     (tmp_path / "attention.py").write_text(f"{source}\n\n{code}", encoding="utf-8")
-    monkeypatch.setattr(run, "__file__", str(tmp_path / "run.py"))
-    assert name in run.registered()
+    monkeypatch.setattr(grammar, "__file__", str(tmp_path / "safe" / "flags.py"))
+    assert name in grammar.registered()
     monkeypatch.setitem(VARIANTS, name, None)
     del VARIANTS[name]  # so that it is removed again when the test ends
     exec(code, vars(attention) | {})
     model = make_model(variant=name)
     x, y = corpus.batch(torch.arange(len(corpus)))
-    step = fastest(model, corpus, TrainerConfig())[0]["step"]
+    step = fastest(model, corpus, TrainerConfig(ignore_index=0))[0]["step"]
     torch.testing.assert_close(step.backward(x, y), model(x, y)[1].detach())
     ids, lengths = x[:, :9], torch.full((len(x),), 9)
     answers = [stages.answer(model, corpus.vocabulary, ids, lengths, plain) for plain in (True, False)]

@@ -123,7 +123,7 @@ def test_loss_and_every_gradient_agree(model, way, within, monkeypatch, request)
     loss.backward()
     expected = gradients(model)
     model.zero_grad()
-    step = (ByLengthStep if way == "by length" else PackedStep)(model, None, TrainerConfig())
+    step = (ByLengthStep if way == "by length" else PackedStep)(model, None, TrainerConfig(ignore_index=0))
     # A part counts in proportion to its targets. This share is a float32, also for a model in float64.
     share = 1e-7 if way == "by length" else 0
     slots = 33 + 7  # seven more than there are positions to compute; a step by length counts its own
@@ -150,11 +150,11 @@ def test_a_mechanism_without_a_fused_kernel_attends_with_the_same_bits(setting):
     if setting[0] not in ("synthesizer", "linformer", "bigbird", "performer"):
         pytest.skip("fused kernels add up in another order")
     q, k, v = torch.randn(3, 4, 2, T, 8)
-    plain = WHOLE_ROWS.attend(attn, q, k, v)
-    assert torch.equal(FUSED_ROWS.attend(attn, q, k, v), plain)
+    plain = WHOLE_ROWS.causal_attention(attn, q, k, v)
+    assert torch.equal(FUSED_ROWS.causal_attention(attn, q, k, v), plain)
     rows = PackedRows(torch.full((4,), T), T, 4 * T)
     heads = [rows.pack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v)]  # (1, nh, N, hs) each
-    assert torch.equal(rows.attend(attn, *heads), plain.flatten(0, 1)[None])
+    assert torch.equal(rows.causal_attention(attn, *heads), plain.flatten(0, 1)[None])
 
 
 @pytest.mark.parametrize("setting", [(name, False) for name in VARIANTS] + [("vanilla", True)], ids=str)
@@ -253,7 +253,7 @@ def test_answers_agree(corpus, make_model, variant):
 
 def test_plain_and_fast_steps_see_the_same_batches(corpus):
     """Bit for bit: the split of a packed step adds a number to each batch and changes nothing else."""
-    config = TrainerConfig(batch_size=4, seed=3)
+    config = TrainerConfig(ignore_index=0, batch_size=4, seed=3)
     plain = list(batches(corpus, config, CPU, epoch=2))
     fast = list(batches(corpus, config, CPU, epoch=2, split=counted(PAD)))
     for (x, y), (fast_x, fast_y, slots) in zip(plain, fast, strict=True):
@@ -313,13 +313,13 @@ def test_parameters_agree_after_20_steps(corpus, make_model, within, variant, op
         return in_double(model) if within.dtype == torch.float64 else model
 
     schedule = dict(learning_rate=1e-3, lr_decay=True, warmup_tokens=500, final_tokens=2500)
-    config = TrainerConfig(max_epochs=4, batch_size=2, log_every=1, optimizer=optimizer, **schedule)
+    config = TrainerConfig(ignore_index=0, max_epochs=4, batch_size=2, log_every=1, optimizer=optimizer, **schedule)
     assert_training_agrees(corpus, make, config, within)
 
 
 @pytest.mark.parametrize("within", [case(within) for within in ON_GPU])
 def test_parameters_agree_after_20_compiled_steps(corpus, make_model, within):
-    config = TrainerConfig(max_epochs=4, batch_size=2, log_every=1, learning_rate=1e-3)
+    config = TrainerConfig(ignore_index=0, max_epochs=4, batch_size=2, log_every=1, learning_rate=1e-3)
     assert_training_agrees(corpus, make_model, config, within, compile="on")
 
 
@@ -330,7 +330,7 @@ def test_gradients_agree_in_the_precision_of_a_run(corpus, make_model, variant, 
         monkeypatch.setattr(steps, "has_bf16", lambda device: True)
     corpus.to(within.device)
     model = make_model(variant=variant, n_layer=3).to(within.device)
-    config = TrainerConfig(batch_size=len(corpus), grad_norm_clip=1e9, learning_rate=1e-12)
+    config = TrainerConfig(ignore_index=0, batch_size=len(corpus), grad_norm_clip=1e9, learning_rate=1e-12)
     x, y = corpus.batch(torch.arange(len(corpus), device=within.device))
     with precision("float32"):
         _, loss = model(x, y)

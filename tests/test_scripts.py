@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import run
+from safe import flags as grammar
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -156,7 +156,7 @@ def test_the_loss_on_the_dev_questions_is_logged_only_if_they_have_answers(print
 
 def test_run_sh_knows_which_options_take_no_value():
     """Those of `run.py pretrain`; an option missing in run.sh would swallow the word after it."""
-    commands = run.make_parser()._subparsers._group_actions[0].choices
+    commands = grammar.COMMANDS
     flags = {action.option_strings[0] for action in commands["pretrain"]._actions if action.const is True}
     parts = (ROOT / "run.sh").read_text(encoding="utf-8").split("while [ $# -gt 0 ]")[1].split("--*=*")[0]
     assert flags == set(re.findall(r"--\w+(?=[ )])", parts)) - {"--help", "--recipe", "--device"}

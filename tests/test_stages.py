@@ -18,6 +18,7 @@ import stages
 from attention import VARIANTS
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe, Stage
+from safe import flags as grammar
 from safe import job
 from safe.files import read_parameters
 from safe.running import Running
@@ -41,6 +42,9 @@ UNUSUAL = Recipe(
     refine=Stage(max_epochs=6, batch_size=4, learning_rate=4e-3, schedule_epochs=9, warmup_tokens=14),
     model=dict(n_layer=2, n_head=3, n_embd=24, block_size=52, embd_pdrop=0.2, resid_pdrop=0.3, attn_pdrop=0.4),
     max_kept_share=0.75,
+    third_mask=True,
+    short_by=1,
+    counts_last_line=True,
     min_kept_share=0.25,
     recall_share=0.6,
     question_share=0.7,
@@ -102,7 +106,7 @@ def untrained(request, folder, monkeypatch):
     monkeypatch.setattr(job, "UnfinishedRun", NotedRun)
     monkeypatch.setattr(stages, "fastest", noted_fastest)
     monkeypatch.setitem(RECIPES, "unusual", UNUSUAL)
-    for *_, name, _, settings in run.FLAGS:
+    for *_, name, _, settings in grammar.FLAGS:
         if name == "--recipe":
             monkeypatch.setitem(settings, "choices", [*RECIPES])
 
@@ -168,8 +172,13 @@ def test_what_the_recipe_says_reaches_the_trainer(name, stage):
     if stage == "mixed":  # as many documents per batch as without questions, which come on top
         rows += round(DOCUMENTS * recipe.question_share)
         batch_size = round(table.batch_size * rows / DOCUMENTS)
-    scheduled = table.max_epochs * rows if table.schedule_epochs is None else table.schedule_epochs * DOCUMENTS
+    scheduled = (
+        table.max_epochs * rows
+        if table.schedule_epochs is None
+        else (table.schedule_epochs * (DOCUMENTS + recipe.counts_last_line))
+    )
     assert trainer.config == TrainerConfig(
+        ignore_index=0,
         max_epochs=table.max_epochs,
         batch_size=batch_size,
         learning_rate=table.learning_rate,
@@ -183,7 +192,7 @@ def test_what_the_recipe_says_reaches_the_trainer(name, stage):
         eval_every=max(1, table.max_epochs // 20),
     )
     vocab_size = len(set(data.read_text("wiki.txt"))) + 2  # with PAD and MASK
-    assert trainer.model.config == GPTConfig(**recipe.model | SIZES, vocab_size=vocab_size)
+    assert trainer.model.config == GPTConfig(**recipe.model | SIZES, vocab_size=vocab_size, ignore_index=data.PAD)
     check_rows(trainer.train_dataset, recipe, stage)
     assert len(trainer.train_dataset) == rows
     assert isinstance(trainer.test_dataset, data.NameDataset)
@@ -198,7 +207,8 @@ def check_rows(rows, recipe: Recipe, stage: str) -> None:
     if stage in ("pretrain", "mixed"):
         longest = int(BLOCK_SIZE * recipe.max_kept_share)
         assert (corpus.min_length, corpus.max_length) == (max(4, int(longest * recipe.min_kept_share)), longest)
-        assert corpus.recall_share == recipe.recall_share and len(corpus) == DOCUMENTS and not corpus.third_mask
+        assert corpus.recall_share == recipe.recall_share and len(corpus) == DOCUMENTS
+        assert (corpus.third_mask, corpus.short_by) == (recipe.third_mask, recipe.short_by)
     if stage != "pretrain":
         assert isinstance(questions, data.NameDataset) and len(questions) == QUESTIONS
 
@@ -311,7 +321,7 @@ def test_batch_size_counts_documents_and_the_schedule_ends_with_max_epochs():
     config = command(*PRETRAIN, *given, "quick").config  # one question for three documents
     assert config.batch_size == 8 and config.final_tokens == 2 * 12 * BLOCK_SIZE
     unusual = command(*PRETRAIN, *given, "unusual").config  # has a schedule of fixed length
-    assert unusual.max_epochs == 2 and unusual.final_tokens == 5 * DOCUMENTS * BLOCK_SIZE
+    assert unusual.max_epochs == 2 and unusual.final_tokens == 5 * (DOCUMENTS + 1) * BLOCK_SIZE
 
 
 def test_the_third_mask_is_in_the_examples_and_in_the_record():
@@ -419,8 +429,9 @@ def test_the_command_trains_what_the_trainer_as_a_library_trains(trains):
 
     corpus = data.CharCorruptionDataset(data.read_corpus("wiki.txt"), BLOCK_SIZE)
     torch.manual_seed(5)
-    model = GPT(GPTConfig(vocab_size=corpus.vocab_size, **SIZES))
+    model = GPT(GPTConfig(vocab_size=corpus.vocab_size, **SIZES, ignore_index=data.PAD))
     config = TrainerConfig(
+        ignore_index=0,
         max_epochs=3,
         batch_size=4,
         learning_rate=6e-3,

@@ -28,7 +28,7 @@ class FusedRows(Rows):
         y = F.linear(x, weight, bias)  # (B, T, n C): one large product is faster than several small ones
         return list(y.unflatten(-1, (len(projections) * n_head, -1)).transpose(1, 2).chunk(len(projections), dim=1))
 
-    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.join(fused_attention(attention, q, k, v))
 
 
@@ -94,7 +94,7 @@ class PackedRows(FusedRows):
     def join(self, y: Tensor) -> Tensor:
         return self.pack(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (1, N, C)
 
-    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if has_packed_kernel(attention, q):
             p = attention.attn_drop.p if attention.training else 0.0
             y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
@@ -208,7 +208,7 @@ class CachedReader(FusedRows):
         logits, _ = self.model(tokens[:, shared : self.longest], rows=self)  # (B, longest - shared, V)
         return logits[torch.arange(len(ends), device=ends.device), ends - 1 - shared]
 
-    def attend(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.at is not None
         if attention not in self.kept:
             self.kept[attention] = k.new_zeros(2, *k.shape[:2], self.slots, k.size(3))

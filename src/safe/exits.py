@@ -22,6 +22,13 @@ def advice_for(error: RuntimeError) -> str:
     raise error
 
 
+def say(*lines: str, to_stderr: bool = False) -> None:
+    """Print what the user should know. A display that fails, as its reader has left, is no reason to stop."""
+    with suppress(OSError, ValueError):
+        for line in lines:
+            print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
 def fail(*lines: str, status: int = 2) -> int:
     if int(os.environ.get("RANK", 0)) > 0:
         time.sleep(5)  # torchrun ends all processes when one has failed: only the first says what all have found

@@ -25,6 +25,7 @@ from torch import Tensor
 from attention import VARIANTS
 from dataset import find_file
 from model import GPT, GPTConfig
+from safe import course
 
 # ---------------------------------------------------------------------------------------------------------- writing
 
@@ -127,6 +128,20 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
         text = json.dumps(record, indent=2, ensure_ascii=False)
         file.write(text.encode(errors="backslashreplace") + b"\n")  # JSON's own escape, for file names not in UTF-8
     return record
+
+
+def export(path: str | Path, outputs_path: str | Path, format: str = "course") -> str:
+    """Write the parameters at `path` for other code. Returns a line that says what was written.
+
+    format: "course", the state_dict that the course's code loads strictly, with its buffers
+    """
+    state_dict, record = read_parameters(path)
+    if record is None:
+        raise ValueError(f"{path}: has no record {path}.json, so it cannot be known what model this is")
+    check_writable(outputs_path, path)
+    tensors = course.state_dict_of(model_of(path, state_dict, record["config"]))
+    write_tensors(outputs_path, tensors)
+    return f"{outputs_path}: {len(tensors)} tensors of a {record['variant']} model, as the course's code saves them"
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -247,9 +262,6 @@ def read_record(path: str | Path) -> Any:
 # ------------------------------------------------------------------------------------------------- making a model
 
 
-COURSE_BUFFERS = (".attn.mask", ".attn.rope_cache")  # in the course's parameter files, and computed here
-
-
 def recorded_config(variant: str, path: str | Path, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The fields of the GPTConfig in the record of the parameters at `path`. What the caller says must agree with them.
 
@@ -276,12 +288,15 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
     fields: of its GPTConfig. Raises ValueError if they are not those of a GPTConfig. Raises ValueError with the first
     tensor that is missing, unknown or of another shape, before memory is taken for a model that does not fit the file.
     """
-    given = {name: value for name, value in state_dict.items() if not name.endswith(COURSE_BUFFERS)}
-    n_blocks = len({name.split(".")[1] for name in given if name.startswith("blocks.")})
+    given: dict[str, Tensor] = state_dict
+    tables: dict[str, Tensor] = {}
+    if any(part in name for name in state_dict for part in course.SIGNS):
+        given, tables, fields = course.in_our_terms(path, state_dict, fields)
     try:
         config = GPTConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: the model of its record, or of the flags, cannot be built: {error}") from None
+    n_blocks = len({name.split(".")[1] for name in given if name.startswith("blocks.")})
     if n_blocks + 2 * VARIANTS[config.variant].bottleneck != config.n_layer:
         raise ValueError(f"{path}: has {n_blocks} blocks: not the parameters of {config.n_layer} layers")
     with torch.device("meta"):
@@ -295,6 +310,10 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
             raise ValueError(
                 f"{path}: {name} has shape {have} where the model has {want}: another corpus or other sizes?"
             )
+        if not given[name].is_floating_point():
+            raise ValueError(f"{path}: {name} holds {given[name].dtype} numbers: parameters are floating-point")
     model = GPT(config)
     model.load_state_dict(given)
+    if tables:
+        course.use_tables(path, model, tables)
     return model

@@ -4,7 +4,6 @@ It trains by a Trainer of the core, which `make_trainer` prepares with a faster 
 """
 
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 import dataset as data
 from model import GPT
 from recipes import Recipe, Stage
+from safe.exits import say
 from safe.files import file_sha256, save_parameters
 from safe.record import command_line, complete_already, identity
 from safe.running import Running
@@ -29,7 +29,7 @@ def unless_refused(open_questions: Callable[..., Any], path: str | Path | None, 
     try:
         return open_questions(path, corpus)
     except ValueError as error:
-        print(f"{error}: no validation loss", file=sys.stderr)
+        say(f"{error}: no validation loss", to_stderr=True)
         return None
 
 
@@ -38,15 +38,15 @@ class Job:
     """What is trained, on what, how, and where."""
 
     model: GPT
-    rows: Any  # the dataset to train on
+    train_set: Any  # the dataset to train on
     held_out: data.NameDataset | None  # questions whose loss is logged
     corpus: data.CharCorruptionDataset  # gives the vocabulary and the length of the schedule
     recipe: Recipe
     stage: Stage
     running: Running
-    where: torch.device
+    device: torch.device
     processes: Any = None  # None: this process only
-    ways: Callable[..., tuple[dict[str, Any], str]] | None = None  # fast.steps.fastest; None: the plain step
+    faster: Callable[..., tuple[dict[str, Any], str]] | None = None  # fast.steps.fastest; None: Trainer's own step
 
     @property
     def dtype(self) -> str:
@@ -67,7 +67,7 @@ def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
     path, config = about["arguments"]["writing_params_path"], trainer_config(job)
     record = first_record(job, config, about)
     if (complete := finished(job, path, record)) is not None:
-        print(f"{path}: complete already")
+        say(f"{path}: complete already")
         return complete
     keep: dict[str, Any] = {"every": job.running.checkpoint_every, "tb_expt_name": job.running.tb_expt_name}
     keep |= {"resume": job.running.resume, "overwrite": job.running.overwrite, "sharded": job.sharded}
@@ -89,18 +89,18 @@ def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
             except OSError as error:
                 raise OSError(f"{path}: cannot be written: {error.strerror or error}; {run.where()}") from None
             run.complete()
-    print(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
+    say(f"loss {result['loss']:.3f} after {result['step']:,} steps, {result['seconds']:.0f} s: {path}")
     return record
 
 
 def trainer_config(job: Job) -> TrainerConfig:
     """What the stage and the recipe say, in the trainer's terms."""
     stage, recipe, batch_size = job.stage, job.recipe, job.stage.batch_size
-    scheduled_rows = stage.max_epochs * len(job.rows)
+    scheduled_rows = stage.max_epochs * len(job.train_set)
     if stage.schedule_epochs is not None:
-        scheduled_rows = stage.schedule_epochs * len(job.corpus)
-    if isinstance(job.rows, data.MixedDataset):  # questions come on top of the documents
-        batch_size = round(batch_size * len(job.rows) / len(job.corpus))
+        scheduled_rows = stage.schedule_epochs * (len(job.corpus) + recipe.counts_last_line)
+    if isinstance(job.train_set, data.MixedDataset):  # questions come on top of the documents
+        batch_size = round(batch_size * len(job.train_set) / len(job.corpus))
     config = TrainerConfig(
         max_epochs=stage.max_epochs,
         batch_size=batch_size,
@@ -113,6 +113,7 @@ def trainer_config(job: Job) -> TrainerConfig:
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * job.corpus.block_size,
         eval_every=max(1, stage.max_epochs // VALIDATIONS),
+        ignore_index=job.model.config.ignore_index,
         seed=job.running.seed,
     )
     if job.sharded and config.optimizer == "muon":
@@ -139,8 +140,8 @@ def first_record(job: Job, config: TrainerConfig, about: dict[str, Any]) -> dict
         "trainer": asdict(config),
         "processes": count,
         "machines": 1 if job.processes is None else count // job.processes.local_count,
-        "device_type": job.where.type,
-        "device": torch.cuda.get_device_name(job.where) if job.where.type == "cuda" else str(job.where),
+        "device_type": job.device.type,
+        "device": torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else str(job.device),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
 
@@ -154,36 +155,39 @@ def finished(job: Job, path: str, record: dict[str, Any]) -> dict[str, Any] | No
         take_over(path).release()  # refused while another process is writing it
         complete = complete_already(path, record)
         if complete is None:
-            print(f"{path}.resume: there is none: starting from the beginning", file=sys.stderr)
+            say(f"{path}.resume: there is none: starting from the beginning", to_stderr=True)
         else:
             settle_log(path, complete.get("steps"))
     done = complete is not None
     if job.processes is not None:  # the others do not look, and never say that it is done
-        done = not job.processes.agree(done, job.where)
+        done = not job.processes.agree(done, job.device)
     return (complete or record) if done else None
 
 
 def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedRun) -> tuple[Trainer, str]:
     """A trainer, continued from the run's checkpoint if there is one, and how it computes a step, for people."""
     n_parameters = sum(p.numel() for p in job.model.parameters())
-    model: Any = job.model.to(job.where) if job.processes is None else job.processes.place(job.model, job.where)
-    print(f"{command} {job.model.config.variant}: {n_parameters:,} parameters on {job.where}, ", end="")
-    print(f"{len(job.rows):,} rows, {config.max_epochs} epochs, batches of {config.batch_size}", flush=True)
-    rows = job.rows.to(job.where)
-    held = None if job.held_out is None else job.held_out.to(job.where)
-    faster: dict[str, Any] = {}
+    model: Any = job.model.to(job.device) if job.processes is None else job.processes.place(job.model, job.device)
+    what = f"{command} {job.model.config.variant}: {n_parameters:,} parameters on {job.device}"
+    say(f"{what}, {len(job.train_set):,} rows, {config.max_epochs} epochs, batches of {config.batch_size}")
+    train_set = job.train_set.to(job.device)
+    held = None if job.held_out is None else job.held_out.to(job.device)
+    arguments: dict[str, Any] = {}
     how = f"float32 ({torch.get_float32_matmul_precision()} precision), the plain step"
-    if job.ways is not None:
+    if job.faster is not None:
         running, bf16 = job.running, job.dtype == "bf16"
-        faster, how = job.ways(model, rows, config, bf16=bf16, compile=running.compile, processes=job.processes)
-    trainer = Trainer(model, rows, held, config, **faster, on_log=run.on_log, on_pause=run.on_pause)
+        arguments, how = job.faster(
+            model, train_set, config, bf16=bf16, compile=running.compile, processes=job.processes
+        )
+    trainer = Trainer(model, train_set, held, config, **arguments, on_log=run.on_log, on_pause=run.on_pause)
     run.watch(trainer)
     if job.processes is not None:
-        if not job.processes.agree(trainer.steps_done, job.where):
+        if not job.processes.agree(trainer.steps_done, job.device):
             raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")
         job.processes.seed_dropout(config.seed, trainer.steps_done)
-    continued = f", continued after step {trainer.steps_done:,}" * (trainer.steps_done > 0)
-    print(f"computed in {how}{', no checkpoints' * job.sharded}{continued}", flush=True)
+    continued = f", continued after step {trainer.steps_done:,}" if trainer.steps_done else ""
+    no_checkpoints = ", no checkpoints" if job.sharded else ""
+    say(f"computed in {how}{no_checkpoints}{continued}")
     return trainer, how
 
 

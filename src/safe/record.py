@@ -22,7 +22,7 @@ def identity(record: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({name: record.get(name, EARLIER.get(name)) for name in IDENTITY}))
 
 
-def plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
+def recordable(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a command as the record keeps them.
 
     Paths become text. Left out are arguments that were not given, and those that only say how to start.

@@ -1,7 +1,4 @@
-"""How a training stage is run: each field of `Running` is a flag of the command line.
-
-Free of torch, so that `run.py --help` answers at once.
-"""
+"""How a training stage is run: each field of `Running` is a flag of the command line. Free of torch."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -19,7 +16,7 @@ def flag(default: Any, group: str, about: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """How a training stage is run. What it learns is up to its recipe."""
+    """How a training stage is run. The rest is up to its recipe."""
 
     max_epochs: int | None = flag(None, HOW, "passes over the rows (default: the recipe's)", type=int, metavar="N")
     batch_size: int | None = flag(None, HOW, "rows in a step, without mixed-in questions", type=int, metavar="N")
@@ -28,7 +25,7 @@ class Running:
     overwrite: bool = flag(False, HOW, "discard the unfinished run and start again")
     checkpoint_every: float = flag(60, HOW, "seconds between checkpoints, 0: each step (default 60)", type=float)
     tb_expt_name: str | None = flag(None, HOW, "log to TensorBoard as well, under expt/NAME", metavar="NAME")
-    plain: bool = flag(False, SPEED, "run exactly the code of src/*.py, without the optimisations of src/fast")
+    plain: bool = flag(False, SPEED, "compute each step as src/trainer.py and model.py are written, without src/fast")
     dtype: str | None = flag(
         None, SPEED, "precision of matrix products on a GPU (default: the recipe's)", choices=DTYPES
     )
