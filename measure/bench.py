@@ -98,7 +98,6 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
         steps_per_epoch = math.ceil(len(corpus) / COURSE.pretrain.batch_size)
         every = steps_per_epoch if where.type == "cuda" else 1
         training = TrainerConfig(
-            ignore_index=data.PAD,
             max_epochs=COURSE.pretrain.max_epochs,
             batch_size=COURSE.pretrain.batch_size,
             learning_rate=COURSE.pretrain.learning_rate,
@@ -248,9 +247,7 @@ def measure_large(how: str, device: str, folder: Path) -> dict[str, float] | Non
         config = GPTConfig(vocab_size=corpus.vocab_size, **LARGE, ignore_index=data.PAD)
         model = GPT(config)
         model = model.to(where) if processes is None else processes.place(model, where)
-        training = TrainerConfig(
-            max_epochs=1, batch_size=LARGE_BATCH, ignore_index=data.PAD, log_every=LARGE_STEPS // 8
-        )
+        training = TrainerConfig(max_epochs=1, batch_size=LARGE_BATCH, log_every=LARGE_STEPS // 8)
         faster = dict(bf16=where.type == "cuda", compile="on" if "compiled" in how else "off", processes=processes)
         ways, _ = fastest(model, corpus.to(where), training, **faster)
         times: list[float] = []

@@ -130,7 +130,7 @@ class RowDataset(Dataset):
     """
 
     PAD_CHAR, MASK_CHAR = PAD_CHAR, MASK_CHAR
-    ignore_index = PAD  # a target with this id carries no loss: for GPTConfig and TrainerConfig
+    ignore_index = PAD  # a target with this id carries no loss
 
     def __init__(self, tokens: np.ndarray, starts: np.ndarray, vocabulary: Vocabulary, block_size: int):
         self.vocabulary, self.block_size = vocabulary, block_size
@@ -189,7 +189,7 @@ class CharCorruptionDataset(RowDataset):
       4. x is all but the last character, y all but the first: at each position the model predicts the next
          character. PAD targets carry no loss.
 
-    text:         documents, one a line; blank lines are ignored. Or documents that are encoded already: a sequence
+    data:         documents, one a line; blank lines are ignored. Or documents that are encoded already: a sequence
                   with the attributes tokens, starts and vocabulary, as fast/corpus_file.py maps them from disk.
     min_length, max_length: ends of the draw in step 1. If they are equal, every document is kept as long as possible.
     recall_share: share of the examples that give the name and ask for a fact instead (see `recall`)
@@ -201,7 +201,7 @@ class CharCorruptionDataset(RowDataset):
 
     def __init__(
         self,
-        text: str | Any,
+        data: str | Any,
         block_size: int,
         *,
         third_mask: bool = False,
@@ -219,16 +219,16 @@ class CharCorruptionDataset(RowDataset):
             )
         self.min_length, self.max_length = min_length, max_length
         self.third_mask, self.recall_share, self.short_by = third_mask, recall_share, short_by
-        if isinstance(text, str):
-            self.data: Sequence[str] = [line for line in text.split("\n") if line.strip()]
+        if isinstance(data, str):
+            self.data: Sequence[str] = [line for line in data.split("\n") if line.strip()]
             if not self.data:
                 raise ValueError(f"{source}: the corpus is empty: no documents")
             for row, document in enumerate(self.data, 1):
                 refuse_reserved(document, f"{source}, document {row}")
-            vocabulary = Vocabulary.of(text)
+            vocabulary = Vocabulary.of(data)
             tokens, starts = vocabulary.encode_rows(self.data)
         else:
-            self.data, vocabulary, tokens, starts = text, text.vocabulary, text.tokens, text.starts
+            self.data, vocabulary, tokens, starts = data, data.vocabulary, data.tokens, data.starts
         super().__init__(tokens, starts, vocabulary, block_size)
         self.kinds = kinds_of(vocabulary.characters)  # (V,) what `recall` has to know about tokens
 
@@ -238,7 +238,7 @@ class CharCorruptionDataset(RowDataset):
         return settings | {name: getattr(self, name) for name in ("third_mask", "short_by") if getattr(self, name)}
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y), each (B, block_size): the four steps above, for all rows `indices` (B,) at once."""
+        """(x, y), each (B, T): the four steps above, for all rows `indices` (B,) at once."""
         position = torch.arange(self.block_size + 1, device=self.device)  # (S,) in the rearranged string
         draws = torch.rand(4, len(indices), 1, generator=generator, device=self.device)  # each in [0, 1)
         text, length = self.gather(indices, position)  # (B, S), (B,)
@@ -267,7 +267,7 @@ class CharCorruptionDataset(RowDataset):
             string = torch.where((asked & found)[:, None], question, string)
         # 4. Shift.
         string = string[:, : self.block_size + 1 - self.short_by]
-        return string[:, :-1], string[:, 1:]  # (B, T) each
+        return string[:, :-1].contiguous(), string[:, 1:].contiguous()  # (B, T) each
 
 
 def below(draw: Tensor, high: Tensor | int) -> Tensor:
@@ -283,17 +283,17 @@ class NameDataset(RowDataset):
     the model answers and not how it would have asked.
 
     pretraining_dataset: gives vocabulary and block size
-    text:                rows `question<TAB>place`; `source` names them in errors
+    data:                rows `question<TAB>place`; `source` names them in errors
 
     Raises ValueError naming the question: no place, a character outside the vocabulary, longer than the block.
     """
 
-    def __init__(self, pretraining_dataset: CharCorruptionDataset, text: str, *, source: str | Path = "the questions"):
+    def __init__(self, pretraining_dataset: CharCorruptionDataset, data: str, *, source: str | Path = "the questions"):
         vocabulary, block_size = pretraining_dataset.vocabulary, pretraining_dataset.block_size
         self.entries = block_size - pretraining_dataset.short_by
         self.data: list[str] = []
         question_length: list[int] = []
-        for row, (question, place) in enumerate(parse_places(text, source), 1):
+        for row, (question, place) in enumerate(parse_places(data, source), 1):
             where = f"{source}, question {row}"
             if place is None:
                 raise ValueError(f"{where}: no tab and no place: training needs the answers")
@@ -306,12 +306,13 @@ class NameDataset(RowDataset):
         self.question_length = torch.tensor(question_length)  # (rows,)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y), each (B, block_size). Nothing is drawn: the same rows always give the same batch."""
+        """(x, y), each (B, T). Nothing is drawn: the same rows always give the same batch."""
         position = torch.arange(self.entries + 1, device=self.device)  # (S,)
         string, length = self.gather(indices, position)  # (B, S), (B,)
         string = string.masked_fill(position >= length[:, None], PAD)
         is_question = position < self.question_length[indices][:, None]  # (B, S)
-        return string[:, :-1], string.masked_fill(is_question, PAD)[:, 1:]  # (B, T) each
+        targets = string.masked_fill(is_question, PAD)
+        return string[:, :-1].contiguous(), targets[:, 1:].contiguous()  # (B, T) each
 
 
 class MixedDataset(Dataset):
@@ -396,12 +397,11 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple
     second_mask = name + 1 + ends.gather(1, start) - start  # (B, 1) within S, because the fact follows the name
     found = (name > 0) & opens.any(dim=1, keepdim=True)
     # No fact opens at the first position, so its draw is free for the shift.
-    position = (
-        position - (draws[:, :1] * (1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))).long()
-    )  # (B, S) without the shift
-    string = text.gather(1, torch.where(position < name, position, position - name - 1 + start).clamp(0, S - 1))
-    is_mask = (position < 0) | (position == name) | (position == second_mask)
-    return string.masked_fill(is_mask, MASK).masked_fill(position > second_mask, PAD), found[:, 0]
+    shift = below(draws[:, :1], 1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))  # (B, 1)
+    at = position - shift  # (B, S) position in the string before it is shifted
+    string = text.gather(1, torch.where(at < name, at, at - name - 1 + start).clamp(0, S - 1))
+    is_mask = (at < 0) | (at == name) | (at == second_mask)
+    return string.masked_fill(is_mask, MASK).masked_fill(at > second_mask, PAD), found[:, 0]
 
 
 def shifted(x: Tensor, by: int) -> Tensor:

@@ -34,7 +34,7 @@ class GPTConfig:
     embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
     resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
     attn_pdrop: float = 0.1  # and on the attention weights
-    ignore_index: int = -100  # a target with this id carries no loss: PAD with our datasets; -100 is no token's
+    ignore_index: int = -100  # a target with this id carries no loss; a Trainer sets it as its dataset has it
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
@@ -93,12 +93,11 @@ class Block(nn.Module):
         return x + self.mlp(self.ln2(x))
 
 
-def after_reach(config: GPTConfig, T: int, device: torch.device) -> Tensor:
-    """(M, T): how far token t lies after the last token that latent i sees; see attention.PerceiverAttention."""
+def last_seen(config: GPTConfig, device: torch.device) -> Tensor:
+    """(M,) the last token that each latent sees; see attention.PerceiverAttention."""
     M = config.options["bottleneck_dim"]
     covered = M if config.options["latent_reach"] == "prefix" else config.block_size
-    last_seen = torch.arange(M, device=device) * covered // M  # (M,)
-    return torch.arange(T, device=device) - last_seen[:, None]
+    return torch.arange(M, device=device) * covered // M
 
 
 class DownProjectBlock(Block):
@@ -115,7 +114,7 @@ class DownProjectBlock(Block):
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         B, T = rows.shape or x.shape[:2]
-        mask = after_reach(self.config, T, x.device) <= 0  # (M, T)
+        mask = torch.arange(T, device=x.device) <= last_seen(self.config, x.device)[:, None]  # (M, T)
         latents = self.C.expand(B, -1, -1)  # (B, M, C)
         latents = latents + self.attn(self.ln_tokens(x), self.ln1(latents), mask, rows_kv=rows)
         return latents + self.mlp(self.ln2(latents))
@@ -131,7 +130,7 @@ class UpProjectBlock(Block):
 
     def forward(self, latents: Tensor, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         _, T = rows.shape or x.shape[:2]
-        mask = (after_reach(self.config, T, x.device) >= 0).T  # (T, M)
+        mask = last_seen(self.config, x.device) <= torch.arange(T, device=x.device)[:, None]  # (T, M)
         x = x + self.attn(self.ln1(latents), self.ln_tokens(x), mask, rows_q=rows)
         return x + self.mlp(self.ln2(x))
 
@@ -143,7 +142,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.config = config
+        self.config, self.ignore_index = config, config.ignore_index
         self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
         self.variant = VARIANTS[config.variant]  # the class
         if self.variant.position == "learned":
@@ -183,7 +182,7 @@ class GPT(nn.Module):
         logits = self.head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.config.ignore_index)
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.ignore_index)
 
     def embed(self, idx: Tensor, rows: Rows) -> Tensor:
         """What each token is and, unless attention sees to that, where it stands: (B, T) -> (B, T, C)."""
@@ -255,22 +254,21 @@ class GPT(nn.Module):
             return found
         return found, torch.stack(chosen_by, dim=1) if new else found.new_empty(B, 0, self.config.vocab_size).float()
 
-    def next_logits(self, tokens: Tensor, ends: Tensor) -> Tensor:
+    def next_logits(self, tokens: Tensor, ends: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
         """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
         # A row that is shorter than the window reads padding behind its end. Attention is causal, so nothing sees it.
         width = min(int(ends.max()), self.config.block_size)
         start = (ends - width).clamp(min=0)  # (B,)
         window = start[:, None] + torch.arange(width, device=tokens.device)  # (B, width)
-        logits, _ = self(tokens.gather(1, window))  # (B, width, V)
+        logits, _ = self(tokens.gather(1, window), rows=rows)  # (B, width, V)
         return logits[torch.arange(len(ends), device=tokens.device), ends - start - 1]
 
 
 def draw(logits: Tensor, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """One token id for each row of logits (B, V) -> (B,), from softmax(logits) or its top_k likeliest tokens."""
-    if top_k is not None:
-        likeliest = logits.topk(min(top_k, logits.size(-1))).indices  # (B, top_k): exactly so many, ties or not
-        logits = torch.full_like(logits, -torch.inf).scatter(1, likeliest, logits.gather(1, likeliest))
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    k = logits.size(-1) if top_k is None else min(top_k, logits.size(-1))
+    likeliest, ids = logits.topk(k)  # (B, k) each
+    return ids.gather(1, torch.multinomial(likeliest.softmax(dim=-1), 1, generator=generator))[:, 0]
 
 
 @contextmanager

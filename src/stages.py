@@ -205,9 +205,8 @@ def load_trained(
         if record is not None:
             fields = files.recorded_config(variant, reading_params_path, record, settings)
             vocabulary = Vocabulary(record["vocabulary"])
-            if files.file_sha256(corpus_path) != record.get(
-                "corpus_sha256"
-            ):  # another file may have the same characters
+            # Another file may have the same characters.
+            if files.file_sha256(corpus_path) != record.get("corpus_sha256"):
                 check_vocabulary(Vocabulary.of(data.read_corpus(corpus_path)), record, corpus_path, reading_params_path)
         else:
             chosen = find_recipe(recipe or "course")

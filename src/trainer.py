@@ -40,11 +40,10 @@ class TrainerConfig:
     grad_norm_clip: float = 1.0
     lr_decay: bool = False  # False: a constant rate
     warmup_tokens: float = 0  # tokens over which the rate rises from 0 to its peak
-    final_tokens: float = 0  # tokens at which the cosine has reached its lowest point
+    final_tokens: float = math.inf  # tokens at which the cosine has reached its lowest point
     min_lr_share: float = 0.1  # the rate never falls below this share of its peak
     log_every: int = 50  # steps between two lines of the log
     eval_every: int = 1  # epochs between two measurements of the validation loss
-    ignore_index: int = -100  # a target with this id carries no loss, as the model has it: PAD with our datasets
     seed: int = 0  # seed for the order of the rows and for what the dataset draws
     num_workers: int = 0  # processes of the DataLoader, for datasets without `batch`
 
@@ -73,6 +72,11 @@ def lr_at(tokens: float, config: TrainerConfig) -> float:
     progress = (tokens - config.warmup_tokens) / max(1, config.final_tokens - config.warmup_tokens)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return config.learning_rate * max(config.min_lr_share, cosine)
+
+
+def ignored_by(dataset: Any) -> int:
+    """The target that carries no loss: the dataset's `ignore_index`, or -100, which is no token's."""
+    return getattr(dataset, "ignore_index", -100)
 
 
 def batches(
@@ -148,7 +152,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         train_dataset: Any,
         test_dataset: Dataset | None,
         config: TrainerConfig,
@@ -160,11 +164,10 @@ class Trainer:
         on_pause: Callable[["Trainer"], None] | None = None,
         show_progress: bool = True,
     ):
-        if (padding := getattr(train_dataset, "ignore_index", config.ignore_index)) != config.ignore_index:
-            raise ValueError(
-                f"the dataset pads its targets with {padding}: set ignore_index in GPTConfig and TrainerConfig"
-            )
-        self.model, self.config = model, config
+        # What carries no loss is up to the data. A model that is not told so would learn to write padding.
+        self.model = model
+        self.ignore_index = self.model.ignore_index = ignored_by(train_dataset)
+        self.config = config
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.optimizer = optimizer or make_optimizer(model, config)
         self.step, self.split = step, split
@@ -253,7 +256,7 @@ class Trainer:
         self.model.eval()
         loss_sum, n_targets = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for x, y in batches(dataset, self.config, self.device, epoch=0):
-            n = (y != self.config.ignore_index).sum()  # a batch's loss is a mean over so many targets
+            n = (y != self.ignore_index).sum()  # a batch's loss is a mean over so many targets
             loss_sum += torch.where(n > 0, self.model(x, y)[1] * n, 0.0)
             n_targets += n
         self.model.train(was_training)

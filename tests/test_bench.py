@@ -33,7 +33,7 @@ def test_the_yardstick_has_the_loss_and_gradients_of_our_model(pair, corpus, who
     ours, plain = pair
     x, y = corpus.batch(torch.arange(len(corpus)))
     if who == "ours":
-        our_loss = fastest(ours, corpus, TrainerConfig(ignore_index=0))[0]["step"].backward(x, y)
+        our_loss = fastest(ours, corpus, TrainerConfig())[0]["step"].backward(x, y)
     else:
         our_loss = ours(x, y)[1]
         our_loss.backward()
@@ -52,6 +52,8 @@ def test_the_yardstick_takes_the_steps_of_our_trainer(pair, corpus, who):
     row = corpus.batch(torch.tensor([0]))
 
     class OneRow(torch.utils.data.Dataset):
+        ignore_index = 0
+
         def __len__(self):
             return 1
 
@@ -59,7 +61,6 @@ def test_the_yardstick_takes_the_steps_of_our_trainer(pair, corpus, who):
             return row[0][0], row[1][0]
 
     config = TrainerConfig(
-        ignore_index=0,
         max_epochs=6,
         batch_size=1,
         learning_rate=1e-3,

@@ -285,7 +285,7 @@ def test_one_number_expanded_to_a_large_shape_is_refused(tmp_path, size):
 @pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")])
 def test_tensors_without_numbers_of_their_own_are_refused(tmp_path, tensor):
     torch.save({"a": tensor}, tmp_path / "p")
-    with pytest.raises(ValueError, match="a tensor is torch.*on"):
+    with pytest.raises(ValueError, match="a tensor is torch.*on|no part of a tensor"):
         read_parameters(tmp_path / "p")
 
 

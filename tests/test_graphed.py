@@ -30,7 +30,7 @@ def losses(corpus_text, make_model, graphed: bool, slots: int | None = None, **s
     """The loss of every step of a run without dropout, on 8 of 9 documents and then on the ninth."""
     torch.manual_seed(0)
     model, lines = make_model().cuda(), []
-    config = TrainerConfig(ignore_index=0, max_epochs=6, batch_size=8, learning_rate=1e-3, log_every=1, **settings)
+    config = TrainerConfig(max_epochs=6, batch_size=8, learning_rate=1e-3, log_every=1, **settings)
     corpus = make_corpus(corpus_text, "cuda")
     ways, _ = fastest(model, corpus, config)
     assert isinstance(ways["step"], GraphedStep)
@@ -66,7 +66,7 @@ def test_dropout_draws_anew_at_every_replay(corpus_text, make_model):
     torch.manual_seed(0)
     corpus = CharCorruptionDataset(corpus_text, 64, min_length=56).to("cuda")
     model, lines = make_model(resid_pdrop=0.5).cuda(), []
-    config = TrainerConfig(ignore_index=0, max_epochs=6, batch_size=8, learning_rate=1e-12, log_every=1)
+    config = TrainerConfig(max_epochs=6, batch_size=8, learning_rate=1e-12, log_every=1)
     ways, _ = fastest(model, corpus, config)
     Trainer(model, corpus, None, config, **ways, on_log=lines.append, show_progress=False).train()
     assert len({round(line["loss"], 5) for line in lines}) == 6
@@ -101,7 +101,7 @@ class WithoutGraph(GraphedStep):
 def test_the_step_of_a_graph_gets_full_batches_at_the_rate_of_the_schedule(monkeypatch, corpus, make_model):
     """A smaller batch is padded with rows whose targets are ignored, and computes the same as by itself."""
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    config = TrainerConfig(ignore_index=0, batch_size=8)
+    config = TrainerConfig(batch_size=8)
 
     def train(graphed: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -113,7 +113,7 @@ def test_the_step_of_a_graph_gets_full_batches_at_the_rate_of_the_schedule(monke
             calls.append((len(x), slots, float(optimizer.param_groups[0]["lr"])))
             return step(x, y, slots)
 
-        noted.optimizer, noted.config = optimizer, config
+        noted.optimizer, noted.model = optimizer, model
         way, found = WithoutGraph(noted, rows=8, slots=512) if graphed else step, []
         for i, size in enumerate((8, 3, 8, 1)):
             rate = 0.01 * (i + 1)
@@ -131,7 +131,7 @@ def test_the_step_of_a_graph_gets_full_batches_at_the_rate_of_the_schedule(monke
 
 
 def test_a_step_with_too_many_positions_or_rows_does_not_use_the_graph(corpus, make_model):
-    config = TrainerConfig(ignore_index=0, batch_size=8)
+    config = TrainerConfig(batch_size=8)
     model, calls = make_model(), []
     step = PackedStep(model, make_optimizer(model, config), config)
 
@@ -139,7 +139,7 @@ def test_a_step_with_too_many_positions_or_rows_does_not_use_the_graph(corpus, m
         calls.append((len(x), slots))
         return step(x, y, slots)
 
-    noted.config = config
+    noted.model = model
     for rows, slots in ((8, 10), (7, 512)):
         graphed = GraphedStep(noted, rows, slots)
         graphed(*corpus.batch(torch.arange(8)), 300)
@@ -171,7 +171,7 @@ def trained(
     """
     states, config = (
         [],
-        TrainerConfig(ignore_index=0, max_epochs=6, batch_size=8, learning_rate=1e-2, log_every=1, **settings),
+        TrainerConfig(max_epochs=6, batch_size=8, learning_rate=1e-2, log_every=1, **settings),
     )
 
     def make(seed: int, on_pause=None) -> Trainer:

@@ -227,7 +227,7 @@ def test_the_variant_of_the_readme_works(corpus, make_model, tmp_path, monkeypat
     exec(code, vars(attention) | {})
     model = make_model(variant=name)
     x, y = corpus.batch(torch.arange(len(corpus)))
-    step = fastest(model, corpus, TrainerConfig(ignore_index=0))[0]["step"]
+    step = fastest(model, corpus, TrainerConfig())[0]["step"]
     torch.testing.assert_close(step.backward(x, y), model(x, y)[1].detach())
     ids, lengths = x[:, :9], torch.full((len(x),), 9)
     answers = [stages.answer(model, corpus.vocabulary, ids, lengths, plain) for plain in (True, False)]

@@ -365,7 +365,7 @@ def test_generate_uses_no_dropout():
 def test_a_model_learns_a_batch_by_heart_and_answers_its_questions(corpus, questions, make_model):
     """Everything together: after 150 steps the model answers every question that it was trained on."""
     model = make_model()
-    config = TrainerConfig(ignore_index=0, max_epochs=150, batch_size=8, learning_rate=3e-3)
+    config = TrainerConfig(max_epochs=150, batch_size=8, learning_rate=3e-3)
     assert Trainer(model, questions, None, config).train()["loss"] < 0.05
     asked = [row.split("?")[0] + "?" for row in questions.data]
     ids, lengths = encode_questions(asked, corpus.vocabulary, corpus.block_size, "here")

@@ -68,9 +68,7 @@ def train_alone(monkeypatch, log_every: int = 1, **how) -> None:
     """What the program does, in this process."""
     for name, value in NO_DROPOUT.items():
         monkeypatch.setitem(RECIPES["course"].model, name, value)
-    monkeypatch.setattr(
-        job, "TrainerConfig", lambda **given: TrainerConfig(ignore_index=0, log_every=log_every, **given)
-    )
+    monkeypatch.setattr(job, "TrainerConfig", lambda **given: TrainerConfig(log_every=log_every, **given))
     stages.pretrain("vanilla", "wiki.txt", "alone", **RUN, **how)
 
 
@@ -203,7 +201,7 @@ class Pretended(Processes):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_dropout_is_seeded_for_each_process_after_its_checkpoint_is_restored(folder, corpus, make_model, rank):
     """The checkpoint has the random state of the first process. The others must not drop the same places."""
-    config = TrainerConfig(ignore_index=0, max_epochs=3, batch_size=4, seed=5)
+    config = TrainerConfig(max_epochs=3, batch_size=4, seed=5)
     one = Trainer(make_model(resid_pdrop=0.5), corpus, None, config, show_progress=False)
     one.train()
     state = trainer_state(one) | {"steps": 4}
@@ -292,7 +290,7 @@ def test_a_run_is_of_one_process_unless_torchrun_started_several(folder, monkeyp
 
 def test_a_state_holds_the_loss_since_the_last_line_of_the_log(corpus, make_model):
     """With several processes it is the mean over them, so that all continue with the same sum."""
-    config = TrainerConfig(ignore_index=0, max_epochs=3, batch_size=4, log_every=100)
+    config = TrainerConfig(max_epochs=3, batch_size=4, log_every=100)
     model, states = make_model(), []
 
     def paused(trainer):

@@ -123,7 +123,7 @@ def test_loss_and_every_gradient_agree(model, way, within, monkeypatch, request)
     loss.backward()
     expected = gradients(model)
     model.zero_grad()
-    step = (ByLengthStep if way == "by length" else PackedStep)(model, None, TrainerConfig(ignore_index=0))
+    step = (ByLengthStep if way == "by length" else PackedStep)(model, None, TrainerConfig())
     # A part counts in proportion to its targets. This share is a float32, also for a model in float64.
     share = 1e-7 if way == "by length" else 0
     slots = 33 + 7  # seven more than there are positions to compute; a step by length counts its own
@@ -253,7 +253,7 @@ def test_answers_agree(corpus, make_model, variant):
 
 def test_plain_and_fast_steps_see_the_same_batches(corpus):
     """Bit for bit: the split of a packed step adds a number to each batch and changes nothing else."""
-    config = TrainerConfig(ignore_index=0, batch_size=4, seed=3)
+    config = TrainerConfig(batch_size=4, seed=3)
     plain = list(batches(corpus, config, CPU, epoch=2))
     fast = list(batches(corpus, config, CPU, epoch=2, split=counted(PAD)))
     for (x, y), (fast_x, fast_y, slots) in zip(plain, fast, strict=True):
@@ -313,13 +313,13 @@ def test_parameters_agree_after_20_steps(corpus, make_model, within, variant, op
         return in_double(model) if within.dtype == torch.float64 else model
 
     schedule = dict(learning_rate=1e-3, lr_decay=True, warmup_tokens=500, final_tokens=2500)
-    config = TrainerConfig(ignore_index=0, max_epochs=4, batch_size=2, log_every=1, optimizer=optimizer, **schedule)
+    config = TrainerConfig(max_epochs=4, batch_size=2, log_every=1, optimizer=optimizer, **schedule)
     assert_training_agrees(corpus, make, config, within)
 
 
 @pytest.mark.parametrize("within", [case(within) for within in ON_GPU])
 def test_parameters_agree_after_20_compiled_steps(corpus, make_model, within):
-    config = TrainerConfig(ignore_index=0, max_epochs=4, batch_size=2, log_every=1, learning_rate=1e-3)
+    config = TrainerConfig(max_epochs=4, batch_size=2, log_every=1, learning_rate=1e-3)
     assert_training_agrees(corpus, make_model, config, within, compile="on")
 
 
@@ -330,7 +330,7 @@ def test_gradients_agree_in_the_precision_of_a_run(corpus, make_model, variant, 
         monkeypatch.setattr(steps, "has_bf16", lambda device: True)
     corpus.to(within.device)
     model = make_model(variant=variant, n_layer=3).to(within.device)
-    config = TrainerConfig(ignore_index=0, batch_size=len(corpus), grad_norm_clip=1e9, learning_rate=1e-12)
+    config = TrainerConfig(batch_size=len(corpus), grad_norm_clip=1e9, learning_rate=1e-12)
     x, y = corpus.batch(torch.arange(len(corpus), device=within.device))
     with precision("float32"):
         _, loss = model(x, y)

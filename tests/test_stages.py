@@ -178,7 +178,6 @@ def test_what_the_recipe_says_reaches_the_trainer(name, stage):
         else (table.schedule_epochs * (DOCUMENTS + recipe.counts_last_line))
     )
     assert trainer.config == TrainerConfig(
-        ignore_index=0,
         max_epochs=table.max_epochs,
         batch_size=batch_size,
         learning_rate=table.learning_rate,
@@ -431,7 +430,6 @@ def test_the_command_trains_what_the_trainer_as_a_library_trains(trains):
     torch.manual_seed(5)
     model = GPT(GPTConfig(vocab_size=corpus.vocab_size, **SIZES, ignore_index=data.PAD))
     config = TrainerConfig(
-        ignore_index=0,
         max_epochs=3,
         batch_size=4,
         learning_rate=6e-3,

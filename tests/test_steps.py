@@ -33,7 +33,7 @@ def test_a_packed_step_has_the_loss_and_the_gradients_of_the_batch(corpus, make_
         return packed_rows(lengths, T, N)
 
     monkeypatch.setattr(steps, "PackedRows", noted)
-    config = TrainerConfig(ignore_index=0, batch_size=8, grad_norm_clip=1e9, learning_rate=1e-12)
+    config = TrainerConfig(batch_size=8, grad_norm_clip=1e9, learning_rate=1e-12)
     loss, grad_norm = kind(model, make_optimizer(model, config), config)(x, y)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close([p.grad for p in model.parameters()], list(gradients), rtol=1e-3, atol=1e-6)
@@ -48,7 +48,7 @@ def test_a_packed_step_has_the_loss_and_the_gradients_of_the_batch(corpus, make_
 @pytest.mark.parametrize("where, tolerance", [("cpu", 1e-4), pytest.param("cuda", 1e-2, marks=needs_cuda)])
 def test_plain_and_fast_steps_train_the_same_parameters(corpus, make_model, variant, where, tolerance):
     """21 steps without dropout. Numbers are added up in another order, so only rounding differs."""
-    config = TrainerConfig(ignore_index=0, max_epochs=7, batch_size=3, learning_rate=1e-3, log_every=1)
+    config = TrainerConfig(max_epochs=7, batch_size=3, learning_rate=1e-3, log_every=1)
 
     def train(fast: bool):
         torch.manual_seed(0)
@@ -68,7 +68,7 @@ def test_plain_and_fast_steps_train_the_same_parameters(corpus, make_model, vari
 
 
 def test_fastest_on_a_cpu_is_a_step_by_length(corpus, make_model):
-    model, config = make_model(), TrainerConfig(ignore_index=0)
+    model, config = make_model(), TrainerConfig()
     arguments, description = fastest(model, corpus, config, bf16=True)
     assert type(arguments["step"]) is ByLengthStep and arguments.keys() == {"optimizer", "step"}
     assert not arguments["step"].bf16, "slower than float32 on a CPU"
@@ -76,7 +76,7 @@ def test_fastest_on_a_cpu_is_a_step_by_length(corpus, make_model):
 
 
 def test_fastest_leaves_a_model_that_takes_no_rows_to_the_plain_step():
-    arguments, description = fastest(nn.Linear(1, 1), [0], TrainerConfig(ignore_index=0))
+    arguments, description = fastest(nn.Linear(1, 1), [0], TrainerConfig())
     assert arguments == {} and description.endswith("the plain step")
 
 
@@ -90,7 +90,7 @@ def test_bf16_is_used_only_on_gpus_that_are_fast_in_it(monkeypatch, capability, 
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_step_computes_in_bf16_if_the_device_is_fast_in_it(monkeypatch, corpus, make_model, fast):
     monkeypatch.setattr(steps, "has_bf16", lambda device: fast)
-    model, config = make_model(), TrainerConfig(ignore_index=0)
+    model, config = make_model(), TrainerConfig()
     arguments, description = fastest(model, corpus, config, bf16=True)
     assert description.startswith("bf16" if fast else "float32")
     dtypes = []
@@ -123,7 +123,7 @@ def test_on_a_cpu_a_model_is_compiled_only_if_that_is_asked_for(monkeypatch, cor
     compiled = []
     monkeypatch.setattr(steps, "compile_parts", lambda model, dynamic: compiled.append(model))
     model = make_model()
-    _, description = fastest(model, corpus, TrainerConfig(ignore_index=0), compile=compile)
+    _, description = fastest(model, corpus, TrainerConfig(), compile=compile)
     assert (compiled == [model], "compiled" in description) == (expected, expected)
 
 
@@ -131,7 +131,7 @@ def test_on_a_cpu_a_model_is_compiled_only_if_that_is_asked_for(monkeypatch, cor
 def test_a_long_run_is_not_compiled_where_there_is_no_compiler(monkeypatch, corpus, make_model):
     monkeypatch.setattr(steps, "STEPS_TO_COMPILE", 1)
     monkeypatch.setattr(torch, "compile", no_compiler)
-    model, config = make_model().cuda(), TrainerConfig(ignore_index=0, max_epochs=2, batch_size=4)
+    model, config = make_model().cuda(), TrainerConfig(max_epochs=2, batch_size=4)
     ways, how = fastest(model, corpus.to("cuda"), config)
     assert "not compiled (No working C compiler found)" in how
     assert math.isfinite(Trainer(model, corpus, None, config, **ways, show_progress=False).train()["loss"])

@@ -76,9 +76,7 @@ def same_bits(a: nn.Module, b: nn.Module) -> bool:
 
 # ------------------------------------------------------------------------------------------------------ schedule
 
-COURSE = TrainerConfig(
-    ignore_index=0, learning_rate=6e-3, lr_decay=True, warmup_tokens=512 * 20, final_tokens=650 * 2937 * 128
-)
+COURSE = TrainerConfig(learning_rate=6e-3, lr_decay=True, warmup_tokens=512 * 20, final_tokens=650 * 2937 * 128)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +97,7 @@ def test_the_rates_of_the_course(tokens, share):
 
 
 def test_the_rate_rises_once_and_falls_once():
-    config = TrainerConfig(
-        ignore_index=0, learning_rate=1.0, lr_decay=True, warmup_tokens=100, final_tokens=1000, min_lr_share=0.0
-    )
+    config = TrainerConfig(learning_rate=1.0, lr_decay=True, warmup_tokens=100, final_tokens=1000, min_lr_share=0.0)
     rates = [lr_at(t, config) for t in range(2000)]
     assert all(a <= b for a, b in zip(rates[:100], rates[1:101], strict=True))
     assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
@@ -109,7 +105,7 @@ def test_the_rate_rises_once_and_falls_once():
 
 
 def test_without_decay_the_rate_is_constant():
-    assert {lr_at(t, TrainerConfig(ignore_index=0, learning_rate=0.5)) for t in (0, 1, 10**9)} == {0.5}
+    assert {lr_at(t, TrainerConfig(learning_rate=0.5)) for t in (0, 1, 10**9)} == {0.5}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +122,7 @@ def test_without_decay_the_rate_is_constant():
 )
 def test_a_config_that_cannot_train_is_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad)).replace('_', '.')}"):
-        TrainerConfig(ignore_index=0, **bad)
+        TrainerConfig(**bad)
 
 
 # --------------------------------------------------------------------------------------------------------- groups
@@ -177,7 +173,7 @@ def test_in_the_groups_of_the_course_only_biases_do_not_decay(make_model):
 @pytest.mark.parametrize("kind", [Squares, BatchSquares, DrawnSquares])
 def test_batches_from_any_number_on_are_the_tail_of_all_batches(monkeypatch, kind, rows_at_once):
     monkeypatch.setattr(trainer, "ROWS_AT_ONCE", rows_at_once)
-    config = TrainerConfig(ignore_index=0, batch_size=2, seed=5)
+    config = TrainerConfig(batch_size=2, seed=5)
     for epoch in (0, 1, 2):
         whole = list(batches(kind(11), config, CPU, epoch))
         assert [len(x) for x, _ in whole] == [2, 2, 2, 2, 2, 1]
@@ -191,7 +187,7 @@ def test_batches_from_any_number_on_are_the_tail_of_all_batches(monkeypatch, kin
 
 def test_batches_of_questions_mixed_with_documents_are_the_tail_of_all_batches(monkeypatch, corpus, questions):
     monkeypatch.setattr(trainer, "ROWS_AT_ONCE", 8)
-    mixed, config = MixedDataset(corpus, questions, 0.5), TrainerConfig(ignore_index=0, batch_size=4)
+    mixed, config = MixedDataset(corpus, questions, 0.5), TrainerConfig(batch_size=4)
     whole = list(batches(mixed, config, CPU, 1))
     for first in range(len(whole) + 1):
         tail = list(batches(mixed, config, CPU, 1, first))
@@ -200,15 +196,13 @@ def test_batches_of_questions_mixed_with_documents_are_the_tail_of_all_batches(m
 
 @pytest.mark.parametrize("kind", [Squares, BatchSquares])
 def test_epoch_0_keeps_the_rows_in_order(kind):
-    x = torch.cat([x for x, _ in batches(kind(11), TrainerConfig(ignore_index=0, batch_size=4), CPU, epoch=0)])
+    x = torch.cat([x for x, _ in batches(kind(11), TrainerConfig(batch_size=4), CPU, epoch=0)])
     assert torch.equal(x[:, 0], torch.arange(11) / 11)
 
 
 def test_batches_differ_between_epochs_and_between_seeds():
     def drawn(epoch: int, seed: int) -> torch.Tensor:
-        return torch.cat(
-            [x for x, _ in batches(DrawnSquares(11), TrainerConfig(ignore_index=0, seed=seed), CPU, epoch)]
-        )
+        return torch.cat([x for x, _ in batches(DrawnSquares(11), TrainerConfig(seed=seed), CPU, epoch)])
 
     found = [drawn(epoch, seed) for epoch in (1, 2, 3) for seed in (0, 1, 2)]
     assert all(not torch.equal(a, b) for i, a in enumerate(found) for b in found[:i])
@@ -223,7 +217,7 @@ def test_each_group_of_rows_that_is_drawn_together_has_draws_of_its_own(monkeypa
             drawn.append(torch.rand((), generator=generator).item())
             return super().batch(indices, generator)
 
-    make_trainer(Line(), Drawing(10), TrainerConfig(ignore_index=0, max_epochs=3, batch_size=2)).train()
+    make_trainer(Line(), Drawing(10), TrainerConfig(max_epochs=3, batch_size=2)).train()
     assert len(drawn) == len(set(drawn)) == 9
 
 
@@ -238,7 +232,7 @@ def test_fewer_long_rows_are_drawn_together(block_size, together):
 
     dataset = Long(8)
     dataset.block_size = block_size
-    make_trainer(Line(), dataset, TrainerConfig(ignore_index=0, max_epochs=1, batch_size=2)).train()
+    make_trainer(Line(), dataset, TrainerConfig(max_epochs=1, batch_size=2)).train()
     assert asked == [together] * (8 // together)
 
 
@@ -250,7 +244,7 @@ def test_the_data_loader_has_as_many_processes_as_configured(monkeypatch):
         return loader(*arguments, **options)
 
     monkeypatch.setattr(trainer, "DataLoader", noted)
-    make_trainer(Line(), Squares(4), TrainerConfig(ignore_index=0, max_epochs=1, num_workers=3)).train()
+    make_trainer(Line(), Squares(4), TrainerConfig(max_epochs=1, num_workers=3)).train()
     assert asked == [3]
 
 
@@ -261,7 +255,7 @@ def test_the_data_loader_has_as_many_processes_as_configured(monkeypatch):
 def test_every_epoch_sees_every_row_once_in_another_order(kind):
     rows = kind(10)
     log = []
-    config = TrainerConfig(ignore_index=0, max_epochs=3, batch_size=4, log_every=1)
+    config = TrainerConfig(max_epochs=3, batch_size=4, log_every=1)
     result = make_trainer(Line(), rows, config, on_log=log.append).train()
     epochs = [rows.asked[i : i + 10] for i in (0, 10, 20)]
     assert len(rows.asked) == 30 and all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -274,7 +268,7 @@ def test_every_epoch_sees_every_row_once_in_another_order(kind):
 @pytest.mark.parametrize("kind", [Squares, BatchSquares])
 def test_any_dataset_trains_any_model(kind):
     model = Line()
-    config = TrainerConfig(ignore_index=0, max_epochs=200, batch_size=16, learning_rate=0.05, weight_decay=0.0)
+    config = TrainerConfig(max_epochs=200, batch_size=16, learning_rate=0.05, weight_decay=0.0)
     assert make_trainer(model, kind(64), config).train()["loss"] < 1e-4
     assert model.linear.weight.item() == pytest.approx(3, abs=0.05)
 
@@ -282,7 +276,6 @@ def test_any_dataset_trains_any_model(kind):
 def test_the_plain_loop_equals_a_loop_written_out(corpus, make_model):
     """20 steps of AdamW with dropout and the schedule: the parameters are the same bits."""
     config = TrainerConfig(
-        ignore_index=0,
         max_epochs=7,
         batch_size=3,
         learning_rate=1e-2,
@@ -324,7 +317,7 @@ def test_the_same_seed_trains_the_same_model(corpus, make_model):
     def train(seed):
         torch.manual_seed(0)
         model = make_model()
-        make_trainer(model, corpus, TrainerConfig(ignore_index=0, max_epochs=2, batch_size=4, seed=seed)).train()
+        make_trainer(model, corpus, TrainerConfig(max_epochs=2, batch_size=4, seed=seed)).train()
         return torch.cat([p.flatten() for p in model.parameters()])
 
     assert torch.equal(train(1), train(1)) and not torch.equal(train(1), train(2))
@@ -333,7 +326,7 @@ def test_the_same_seed_trains_the_same_model(corpus, make_model):
 def test_a_step_is_adamw_at_the_rate_of_the_schedule():
     """The first AdamW step moves every parameter by the learning rate, against its gradient."""
     schedule = dict(learning_rate=0.1, lr_decay=True, warmup_tokens=8, final_tokens=16)
-    model, config = Line(), TrainerConfig(ignore_index=0, max_epochs=1, batch_size=4, weight_decay=0.0, **schedule)
+    model, config = Line(), TrainerConfig(max_epochs=1, batch_size=4, weight_decay=0.0, **schedule)
     before = model.linear.weight.item()
     line = make_trainer(model, BatchSquares(4), config).train()
     assert line["lr"] == pytest.approx(0.05), "4 of 8 warmup tokens, this step's own included"
@@ -342,7 +335,7 @@ def test_a_step_is_adamw_at_the_rate_of_the_schedule():
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_optimizer_has_the_betas_of_the_config(corpus, make_model, optimizer):
-    config = TrainerConfig(ignore_index=0, betas=(0.5, 0.6), optimizer=optimizer)
+    config = TrainerConfig(betas=(0.5, 0.6), optimizer=optimizer)
     groups = make_trainer(make_model(), corpus, config).optimizer.param_groups
     assert all(group["betas"] == (0.5, 0.6) for group in groups)
 
@@ -354,7 +347,7 @@ def test_gradients_are_clipped():
             return prediction, loss * 1e6
 
     model = Steep()
-    line = make_trainer(model, BatchSquares(4), TrainerConfig(ignore_index=0, max_epochs=1, batch_size=4)).train()
+    line = make_trainer(model, BatchSquares(4), TrainerConfig(max_epochs=1, batch_size=4)).train()
     assert line["grad_norm"] > 1e3, "the log shows the norm before clipping"
     assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm() == pytest.approx(1.0, rel=1e-4)
 
@@ -363,7 +356,7 @@ def test_the_log_averages_the_losses_since_its_last_line():
     every, third = [], []
     for log, n in ((every, 1), (third, 3)):
         torch.manual_seed(0)
-        config = TrainerConfig(ignore_index=0, max_epochs=3, batch_size=4, log_every=n)
+        config = TrainerConfig(max_epochs=3, batch_size=4, log_every=n)
         make_trainer(Line(), BatchSquares(12), config, on_log=log.append).train()
     assert [line["step"] for line in third] == [3, 6, 9]
     mean = sum(line["loss"] for line in every[:3]) / 3
@@ -378,9 +371,7 @@ def test_the_trainer_pauses_between_steps_once_the_time_has_come():
         asked.append(trainer.steps_done)
         trainer.pause_at = 0 if trainer.steps_done < 3 else math.inf
 
-    paused_after_each_step(
-        Line(), BatchSquares(8), TrainerConfig(ignore_index=0, max_epochs=2, batch_size=2), on_pause
-    ).train()
+    paused_after_each_step(Line(), BatchSquares(8), TrainerConfig(max_epochs=2, batch_size=2), on_pause).train()
     assert asked == [1, 2, 3]
 
 
@@ -396,7 +387,7 @@ def test_the_step_of_a_caller_replaces_the_plain_step():
 
     model = Line()
     before = [p.detach().clone() for p in model.parameters()]
-    config = TrainerConfig(ignore_index=0, max_epochs=1, batch_size=4)
+    config = TrainerConfig(max_epochs=1, batch_size=4)
     line = make_trainer(model, BatchSquares(6), config, step=step, split=split).train()
     assert given == [(4, 4, "first"), (2, 2, "second")]
     assert (line["loss"], line["grad_norm"]) == (2, 3)
@@ -408,6 +399,8 @@ def test_the_step_of_a_caller_replaces_the_plain_step():
 
 class Unequal(Dataset):
     """130 rows of 12 tokens: one target in each of the first 128, 12 in the others. Targets equal to 0 are ignored."""
+
+    ignore_index = 0
 
     def __init__(self, vocab_size: int):
         generator = torch.Generator().manual_seed(0)
@@ -436,7 +429,7 @@ def test_the_validation_loss_is_the_mean_over_targets(make_model, kind):
     logits = model(rows.x)[0]
     losses = F.cross_entropy(logits.flatten(0, 1), rows.y.flatten(), ignore_index=0, reduction="sum")
     expected = (losses / (rows.y != 0).sum()).item()
-    found = make_trainer(model, rows, TrainerConfig(ignore_index=0, batch_size=128)).evaluate_loss(rows)
+    found = make_trainer(model, rows, TrainerConfig(batch_size=128)).evaluate_loss(rows)
     assert found == pytest.approx(expected, rel=1e-5)
     with torch.no_grad():
         batch_means = [model(x, y)[1].item() for x, y in zip(rows.x.split(128), rows.y.split(128), strict=True)]
@@ -449,14 +442,14 @@ def test_batches_without_targets_do_not_count_in_the_validation_loss(make_model)
     rows.y[:128] = 0
     logits = model(rows.x[128:])[0]
     expected = F.cross_entropy(logits.flatten(0, 1), rows.y[128:].flatten()).item()
-    found = make_trainer(model, rows, TrainerConfig(ignore_index=0, batch_size=64)).evaluate_loss(rows)
+    found = make_trainer(model, rows, TrainerConfig(batch_size=64)).evaluate_loss(rows)
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("eval_every, epochs", [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
 def test_the_validation_loss_is_logged_every_few_epochs_and_after_the_last(eval_every, epochs):
     log, held_out = [], BatchSquares(8)
-    config = TrainerConfig(ignore_index=0, max_epochs=5, batch_size=4, eval_every=eval_every)
+    config = TrainerConfig(max_epochs=5, batch_size=4, eval_every=eval_every)
     run = make_trainer(Line(), BatchSquares(8), config, held_out, on_log=log.append)
     run.train()
     lines = [line for line in log if "validation_loss" in line]
@@ -470,7 +463,7 @@ def test_validation_changes_neither_the_parameters_nor_the_log(corpus, questions
     def train(held_out):
         torch.manual_seed(0)
         model, log = make_model(resid_pdrop=0.5), []
-        config = TrainerConfig(ignore_index=0, max_epochs=3, batch_size=4, log_every=1)
+        config = TrainerConfig(max_epochs=3, batch_size=4, log_every=1)
         make_trainer(model, corpus, config, held_out, on_log=log.append).train()
         return model, [line["loss"] for line in log if "loss" in line]
 
@@ -480,7 +473,7 @@ def test_validation_changes_neither_the_parameters_nor_the_log(corpus, questions
 
 def test_dropout_is_on_in_training_and_off_in_validation(corpus, make_model):
     model, modes = make_model(resid_pdrop=0.5).eval(), []
-    config = TrainerConfig(ignore_index=0, max_epochs=2, batch_size=9)
+    config = TrainerConfig(max_epochs=2, batch_size=9)
     run = paused_after_each_step(model, corpus, config, lambda run: modes.append(model.training), test_dataset=corpus)
     run.train()
     assert modes == [True, True]
@@ -495,7 +488,7 @@ def test_dropout_is_on_in_training_and_off_in_validation(corpus, make_model):
 @pytest.mark.parametrize("kind", [Squares, BatchSquares, DrawnSquares])
 def test_a_run_continues_from_its_state_after_any_step(monkeypatch, kind, rows_at_once):
     monkeypatch.setattr(trainer, "ROWS_AT_ONCE", rows_at_once)
-    config = TrainerConfig(ignore_index=0, max_epochs=2, batch_size=2, log_every=3, learning_rate=0.1)
+    config = TrainerConfig(max_epochs=2, batch_size=2, log_every=3, learning_rate=0.1)
 
     def make(on_pause=None):
         torch.manual_seed(0)
@@ -521,7 +514,7 @@ def test_a_run_continues_from_its_state_after_any_step(monkeypatch, kind, rows_a
 @pytest.mark.parametrize("way", ["plain", "fast"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_model_with_dropout_continues_with_the_same_bits(corpus, questions, make_model, way, optimizer):
-    config = TrainerConfig(ignore_index=0, max_epochs=2, batch_size=4, learning_rate=1e-2, optimizer=optimizer)
+    config = TrainerConfig(max_epochs=2, batch_size=4, learning_rate=1e-2, optimizer=optimizer)
     mixed = MixedDataset(corpus, questions, 1 / 3)
 
     def make(seed, on_pause=None):
@@ -543,7 +536,7 @@ def test_a_model_with_dropout_continues_with_the_same_bits(corpus, questions, ma
 
 
 def test_a_state_is_a_copy_that_training_does_not_change():
-    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(ignore_index=0, batch_size=4))
+    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(batch_size=4))
     state = trainer_state(run)
     before = state["model"]["linear.weight"].clone()
     run.train()
@@ -552,9 +545,7 @@ def test_a_state_is_a_copy_that_training_does_not_change():
 
 def test_a_continued_run_adds_up_tokens_and_seconds_but_not_its_speed():
     log = []
-    run = make_trainer(
-        Line(), BatchSquares(8), TrainerConfig(ignore_index=0, max_epochs=1, batch_size=4), on_log=log.append
-    )
+    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(max_epochs=1, batch_size=4), on_log=log.append)
     before = {"tokens": 10**12, "seconds": 1e6, "loss_steps": 3}
     restore_trainer(run, trainer_state(run) | before)
     assert 1e6 <= trainer_state(run)["seconds"] < 1e6 + 600
@@ -564,7 +555,7 @@ def test_a_continued_run_adds_up_tokens_and_seconds_but_not_its_speed():
 
 
 def test_the_state_of_another_trainer_is_refused():
-    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(ignore_index=0, batch_size=4))
+    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(batch_size=4))
     with pytest.raises(ValueError, match="step 999"):
         restore_trainer(run, trainer_state(run) | {"steps": 999})
     for name, value in [("steps", 1.5), ("seconds", "x"), ("loss_steps", None), ("line", 3), ("loss_sum", math.nan)]:
@@ -588,7 +579,7 @@ def test_training_ends_when_a_number_is_not_finite(where):
             return prediction, loss
 
     log = []
-    config = TrainerConfig(ignore_index=0, max_epochs=1, batch_size=1, log_every=5)
+    config = TrainerConfig(max_epochs=1, batch_size=1, log_every=5)
     message = "the loss is nan" if where == "loss" else "the loss is .* the norm of the gradient nan"
     with pytest.raises(Diverged, match=f"step (5|10): {message}.* at the learning rate 3.0e-04.* lower the rate"):
         make_trainer(Sometimes(), BatchSquares(10), config, on_log=log.append).train()
@@ -597,7 +588,7 @@ def test_training_ends_when_a_number_is_not_finite(where):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_there_is_no_state_of_parameters_or_losses_that_are_not_finite(bad):
-    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(ignore_index=0, batch_size=4))
+    run = make_trainer(Line(), BatchSquares(8), TrainerConfig(batch_size=4))
     run.loss_sum.fill_(bad)
     with pytest.raises(Diverged, match="step 0: the loss is not finite"):
         trainer_state(run)

@@ -23,7 +23,7 @@ class GraphedStep:
 
     def __init__(self, step: Any, rows: int, slots: int):
         self.step, self.rows, self.slots = step, rows, slots
-        self.ignore_index = step.config.ignore_index
+        self.ignore_index = step.model.ignore_index
         self.graph: torch.cuda.CUDAGraph | None = None
         self.x: Any = None
 

@@ -191,7 +191,7 @@ class CachedReader(FusedRows):
         first = self.longest == 0
         self.longest = int(ends.max()) if first else self.longest + 1  # the one wait for the device
         if self.longest > block_size or not self.model.variant.cacheable:
-            return self.read_whole_rows(tokens, ends)
+            return self.model.next_logits(tokens, ends, FUSED_ROWS)
         if not first:
             new, self.at, self.n_read = tokens.gather(1, ends[:, None] - 1), ends[:, None] - 1, self.longest  # (B, 1)
             return self.model(new, rows=self)[0][:, -1]
@@ -219,13 +219,6 @@ class CachedReader(FusedRows):
         mask = (torch.arange(self.n_read, device=k.device) <= self.at[:, :, None])[:, None]  # (B, 1, T, S)
         y = fused_attention(attention, q, keys[:, :, : self.n_read], values[:, :, : self.n_read], mask)
         return y.transpose(1, 2).flatten(2)
-
-    def read_whole_rows(self, tokens: Tensor, ends: Tensor) -> Tensor:
-        width = min(self.longest, self.model.config.block_size)
-        start = (ends - width).clamp(min=0)  # (B,)
-        window = start[:, None] + torch.arange(width, device=tokens.device)  # (B, width)
-        logits, _ = self.model(tokens.gather(1, window), rows=FUSED_ROWS)  # (B, width, V)
-        return logits[torch.arange(len(ends), device=ends.device), ends - start - 1]
 
 
 FUSED_ROWS = FusedRows()

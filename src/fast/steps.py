@@ -20,7 +20,7 @@ from fast.dropout import use_fast_dropout
 from fast.graphed import GraphedStep
 from fast.rows import PackedRows, row_lengths
 from optimizer import make_optimizer
-from trainer import TrainerConfig, batches
+from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
@@ -40,7 +40,8 @@ class PackedStep:
         forward: Callable[..., Any] | None = None,
         bf16: bool = False,
     ):
-        self.model, self.optimizer, self.config = model, optimizer, config
+        self.model: Any = model
+        self.optimizer, self.config = optimizer, config
         self.forward, self.bf16 = forward or model, bf16
         self.device_type = next(model.parameters()).device.type
 
@@ -54,14 +55,14 @@ class PackedStep:
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None) -> Tensor:
         """Add the gradient of the batch. Returns its loss."""
-        lengths = row_lengths(y, self.config.ignore_index)  # (B,)
+        lengths = row_lengths(y, self.model.ignore_index)  # (B,)
         loss = self.loss(x, y, lengths, int(lengths.sum()) if slots is None else slots)
         loss.backward()
         return loss.detach()
 
     def loss(self, x: Tensor, y: Tensor, lengths: Tensor, slots: int) -> Tensor:
         rows = PackedRows(lengths, x.size(1), max(1, slots))
-        targets = rows.pack(y).masked_fill(~rows.is_filled, self.config.ignore_index)  # (1, slots)
+        targets = rows.pack(y).masked_fill(~rows.is_filled, self.model.ignore_index)  # (1, slots)
         with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
             return self.forward(rows.pack(x), targets, rows)[1]
 
@@ -74,7 +75,7 @@ class ByLengthStep(PackedStep):
     """
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None = None) -> Tensor:
-        ignore_index = self.config.ignore_index
+        ignore_index = self.model.ignore_index
         loss, n_targets = torch.zeros(()), (y != ignore_index).sum()
         lengths = row_lengths(y, ignore_index)  # (B,)
         for rows in lengths.argsort().split(ROWS_TOGETHER):
@@ -106,9 +107,9 @@ class DistributedStep(PackedStep):
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None) -> Tensor:
         own_x, own_y = self.processes.own(x), self.processes.own(y)
-        lengths = row_lengths(own_y, self.config.ignore_index)
+        lengths = row_lengths(own_y, self.model.ignore_index)
         loss = self.loss(own_x, own_y, lengths, int(lengths.sum()) if slots is None else slots)
-        loss = loss * self.processes.weight(y, self.config.ignore_index)
+        loss = loss * self.processes.weight(y, self.model.ignore_index)
         loss.backward()
         return loss.detach()
 
@@ -128,7 +129,7 @@ def counted(ignore_index: int, own: Callable[[Tensor], Tensor] = lambda rows: ro
 
 
 def fastest(
-    model: nn.Module,
+    model: Any,
     dataset: Any,
     config: TrainerConfig,
     *,
@@ -150,6 +151,7 @@ def fastest(
         return {}, f"{precision}, the plain step"
     on_cuda = device.type == "cuda"
     use_fast_dropout(model)
+    model.ignore_index = ignored_by(dataset)
     graphed = on_cuda and processes is None and hasattr(dataset, "batch")
     description = [precision] + ["a CUDA graph a step"] * graphed
     compiled, obstacle = False, None
@@ -168,10 +170,10 @@ def fastest(
     arguments: dict[str, Any] = {"optimizer": optimizer}
     if processes is not None:
         arguments["step"] = DistributedStep(processes, model, optimizer, config, forward, bf16)
-        arguments["split"] = counted(config.ignore_index, processes.own)
+        arguments["split"] = counted(ignored_by(dataset), processes.own)
         arguments["show_progress"] = processes.is_first
     elif graphed:
-        arguments["split"] = counted(config.ignore_index)
+        arguments["split"] = counted(ignored_by(dataset))
         step = PackedStep(model, optimizer, config, forward, bf16)
         rows = min(config.batch_size, len(dataset))
         arguments["step"] = GraphedStep(step, rows, slots_for(dataset, config, device))
@@ -187,7 +189,7 @@ def long_enough(dataset: Any, config: TrainerConfig) -> bool:
 
 def slots_for(dataset: Any, config: TrainerConfig, device: torch.device) -> int:
     """Positions that a graphed step computes: enough for nearly every batch, and the same each time a run continues."""
-    first = islice(batches(dataset, config, device, epoch=1, split=counted(config.ignore_index)), 64)
+    first = islice(batches(dataset, config, device, epoch=1, split=counted(ignored_by(dataset))), 64)
     return round_up(max(count for *_, count in first) * 1.02, 256)
 
 

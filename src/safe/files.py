@@ -9,6 +9,8 @@ import hashlib
 import io
 import json
 import os
+import pickletools
+import re
 import secrets
 import warnings
 import zipfile
@@ -16,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 import torch.nn as nn
@@ -147,14 +149,19 @@ def export(path: str | Path, outputs_path: str | Path, format: str = "course") -
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of the content. Raises ValueError for a pipe, which could not be read a second time."""
+def open_plain(path: str | Path) -> BinaryIO:
+    """The file, open. Raises ValueError for what is none: a pipe waits for ever, and a device has no end."""
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path}: is a folder")
     if Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path}: not a plain file, and its content is gone once it is read: save it as a file first")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return open(path, "rb")
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of the content. Raises ValueError for a pipe, which could not be read a second time."""
+    with open_plain(path) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
@@ -168,17 +175,14 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
     """
     try:
         size = os.path.getsize(path)
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
-                raise _Refused("it is compressed")
-            if sum([entry.file_size for entry in entries]) > size:
-                raise _Refused("its entries claim more bytes than the file has")
-            if damaged := archive.testzip():
-                raise _Refused(f"{damaged!r} does not match its checksum")
+        with open_plain(path) as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+        if zipped:
+            _check_archive(path, size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual tensors, which are refused below
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+            # A file from before torch 1.6 is no archive and cannot be mapped.
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
         return _Copies(size).of(content)
     except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an entry lies before the file
@@ -191,6 +195,28 @@ def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
 
 class _Refused(ValueError):
     """The message is the reason, in words."""
+
+
+def _check_archive(path: str | Path, size: int) -> None:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
+            raise _Refused("it is compressed")
+        if sum([entry.file_size for entry in entries]) > size:
+            raise _Refused("its entries claim more bytes than the file has")
+        if damaged := archive.testzip():
+            raise _Refused(f"{damaged!r} does not match its checksum")
+        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    # bytearray(10**12) runs no code and takes the memory.
+    for opcode, name, _ in [found for pickled in pickles for found in pickletools.genops(pickled)]:
+        if opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not _PARTS.fullmatch(str(name)):
+            raise _Refused(f"it holds {str(name)!r}, which is no part of a tensor")
+
+
+_PARTS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_\w*(tensor|parameter)\w*"
+    r"|torch (\w+Storage|float\w*|bfloat16|int\w*|uint8|bool|complex\w*|Size)|torch\.storage \w+Storage"
+)
 
 
 @dataclass

@@ -113,7 +113,6 @@ def trainer_config(job: Job) -> TrainerConfig:
         warmup_tokens=stage.warmup_tokens,
         final_tokens=scheduled_rows * job.corpus.block_size,
         eval_every=max(1, stage.max_epochs // VALIDATIONS),
-        ignore_index=job.model.config.ignore_index,
         seed=job.running.seed,
     )
     if job.sharded and config.optimizer == "muon":
