@@ -13,70 +13,183 @@
 #
 # Options such as --recipe NAME, --seed N or --max_epochs N are handed to training, --plain to training and evaluation,
 # --device NAME to every command. With --resume a stopped stage goes on, and a complete one is not done again.
-# Training also logs the loss on birth_dev.tsv if that file has the answers. The variable DATA_DIR names another folder
-# with the four data files, OUT_DIR another folder for the results.
-set -euo pipefail
+# Training also logs the loss on birth_dev.tsv if that file has the answers.
+#
+# The four data files are taken from the folder that DATA_DIR names. Without DATA_DIR each is looked for in the current
+# folder, then beside this script, then in data/ (quick: in data/quick/). OUT_DIR names another folder for the results.
 
-here=$(pwd)
-cd "$(dirname "$0")"
+# Any shell can read this line: `sh run.sh` goes on in bash. -p: without the caller's functions, aliases and BASH_ENV.
+case $-${BASH_VERSION:+bash} in *p*bash) ;; *) exec bash -p "${BASH_SOURCE:-$0}" "$@" ;; esac
+set -euo pipefail
+unset CDPATH GLOBIGNORE GREP_OPTIONS POSIXLY_CORRECT # they change what cd, *, grep and sed do
+true 3>&2 || exec 2>/dev/null # if it is closed, the next file that is opened would take its place
+{ true 3>&1; } 2>/dev/null || exec >/dev/null
+
+here=$PWD script=$0
+while [ -L "$script" ]; do # macOS before 12.3 has no readlink -f
+  target=$(readlink "$script")
+  case "$target" in /*) script=$target ;; *) script=$(dirname "$script")/$target ;; esac
+done
+cd -P "$(dirname "$script")"
 absolute() { case "$1" in /* | ?:*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
 [ -z "${DATA_DIR:-}" ] || DATA_DIR=$(absolute "$DATA_DIR")
 [ -z "${OUT_DIR:-}" ] || OUT_DIR=$(absolute "$OUT_DIR")
 
-fail() { echo "run.sh: $*" >&2; exit 2; }
+say() { printf '%s\n' "$*" || true; } 2>/dev/null # a display that is gone is no reason to stop
+tell() { printf 'run.sh: %s\n' "$*" >&2 || true; }
+fail() { tell "$*" && exit 2; }
 
-run() { echo "+ $*" >&2; "$@"; }
+# ---------------------------------------------------------------------------------------------------- commands
+
+ASKED='' ASKED_AT=0 # the number of the signal that asked to stop, and when
+WOKEN=''            # a signal has ended the waiting for a command, not the command
+
+stop() { # NUMBER of a signal: hand it on to the command that runs, or end if there is none
+  WOKEN=yes
+  [ -z "$ASKED" ] || [ $((SECONDS - ASKED_AT)) -ge 2 ] || return 0 # one request, sent to us and to our group
+  ASKED=$1 ASKED_AT=$SECONDS
+  set +u # there is no $! before the first command
+  kill -TERM $! 2>/dev/null || exit $((128 + ASKED))
+}
+
+pause() { # Ctrl-Z
+  WOKEN=yes
+  set +u
+  kill -STOP $! 2>/dev/null || true
+  kill -STOP $$
+  kill -CONT $! 2>/dev/null || true
+}
+
+announce() { printf '+%s\n' "$(printf ' %q' "$@")" >&2 || true; }
+
+run() { # COMMAND ...: prints it and runs it. A signal reaches it; then, or if it fails, this script ends.
+  local status
+  announce "$@"
+  set -m # gives the command a process group of its own: signals come from `stop` alone, so each comes once
+  "$@" </dev/null &
+  set +m
+  while true; do
+    WOKEN='' status=0
+    wait $! || status=$?
+    [ -n "$WOKEN" ] || break
+  done
+  [ -z "$ASKED" ] || exit $((128 + ASKED))
+  return $status
+}
+
+run_for_score() { # COMMAND ...: keeps the last line of its output as SCORE
+  trap 'rm -f "$OUT/.score.$$.tmp"' EXIT
+  run "$@" >"$OUT/.score.$$.tmp"
+  SCORE=$(tail -n 1 "$OUT/.score.$$.tmp")
+}
 
 # ------------------------------------------------------------------------------------------------- environment
 
-has_all() { # PYTHON MODULE ...: is this Python new enough, and does it have all of these modules?
-  "$1" - "${@:2}" >/dev/null 2>&1 <<'PYTHON'
-import sys, importlib.util
-sys.exit(sys.version_info < (3, 11) or not all(importlib.util.find_spec(name) for name in sys.argv[1:]))
+fits() { # PYTHON MODULE ...: is it new enough, and can it import these? What a killed pip leaves cannot be imported.
+  local python=$1
+  shift
+  "$python" - "$@" >/dev/null 2>&1 <<'PYTHON'
+import importlib, os, sys
+if sys.version_info < (3, 11):
+    sys.exit(1)
+sys.path[0] = "src"  # as for src/run.py
+os.environ.pop("MPLBACKEND", None)
+for name in sys.argv[1:]:
+    try:
+        module = importlib.import_module(name)
+    except ValueError:  # matplotlib does not like the user's settings
+        continue
+    if module.__file__ is None:  # a folder without a module
+        sys.exit(1)
+    if name == "torch" and [int(number) for number in module.__version__.split(".")[:2]] < [2, 6]:
+        sys.exit(1)  # no torch.compiler.set_stance
 PYTHON
 }
 
 venv_python() { if [ -x .venv/Scripts/python.exe ]; then echo .venv/Scripts/python.exe; else echo .venv/bin/python; fi; }
 
 set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one with the modules: the caller's, or that of .venv
-  local requirements=$1 python
+  local requirements=$1 python aside
+  local names=(python3 python python3.{14,13,12,11})
   shift
-  for python in python3 python "$(venv_python)"; do
-    if has_all "$python" "$@"; then PYTHON=$python && return; fi
+  unset PYTHONHOME PYTHONSAFEPATH # the library of another Python; a path without src
+  for python in "${names[@]}" "$(venv_python)"; do
+    if fits "$python" "$@"; then PYTHON=$python && return; fi
   done
-  for python in python3 python; do
-    if has_all "$python" sys; then break; fi
-    python=
+  if [ -n "${PYTHONPATH:-}" ]; then # packages of another Python may hide the right ones
+    tell "no Python here can import $* with PYTHONPATH=$PYTHONPATH: going on without PYTHONPATH"
+    unset PYTHONPATH
+    set_up "$requirements" "$@"
+    return
+  fi
+  for python in "${names[@]}" ''; do
+    if fits "$python"; then break; fi
   done
-  [ -n "$python" ] || fail "Python 3.11 or newer is needed, as python3 or python"
+  [ -n "$python" ] || fail "Python 3.11 or newer is needed, as ${names[*]}"
+  if [ -e .venv ] && ! fits "$(venv_python)"; then
+    aside=.venv.$(date +%Y%m%d-%H%M%S)
+    tell ".venv is of a Python older than 3.11, or of one that is gone: it is now $aside, which you may delete"
+    mv .venv "$aside"
+  fi
   # A .venv without pip is left over from an attempt that failed because a system package was missing.
   "$(venv_python)" -m pip --version >/dev/null 2>&1 || run "$python" -m venv .venv
   PYTHON=$(venv_python)
+  unset PIP_TARGET PIP_PREFIX PIP_ROOT # into .venv, and nowhere else
+  export PIP_USER=0
   run "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  fits "$PYTHON" "$@" && return
+  tell "something in .venv is incomplete, as after a pip that was killed: installing all of it again"
+  run "$PYTHON" -m pip install --quiet --disable-pip-version-check --ignore-installed -r "$requirements"
+  fits "$PYTHON" "$@" || fail ".venv cannot import all of $*: delete .venv, and run this again"
 }
 
 # ------------------------------------------------------------------------------------------------------ stages
 
+find_data() { # NAME: where this data file is; run.py looks in the same places (find_file in src/dataset.py)
+  local path
+  if [ -z "${DATA_DIR:-}" ] && [ "${WORDS[0]}" != quick ]; then
+    for path in "$here/$1" "$1"; do
+      if [ -e "$path" ]; then
+        if [ "$path" -ef "$1" ]; then path=$1; fi
+        echo "$path" && return
+      fi
+    done
+  fi
+  echo "$DATA/$1"
+}
+
+find_all_data() { # sets CORPUS, TRAIN, DEV and TEST, and says what they are
+  local path
+  CORPUS=$(find_data wiki.txt) TRAIN=$(find_data birth_places_train.tsv)
+  DEV=$(find_data birth_dev.tsv) TEST=$(find_data birth_test_inputs.tsv)
+  tell "data: $CORPUS, $TRAIN, $DEV, $TEST"
+  for path in "$TRAIN" "$DEV" "$TEST"; do
+    if [ ! "$(dirname "$path")" -ef "$(dirname "$CORPUS")" ]; then
+      tell "warning: $path is not in the folder of $CORPUS: do they belong together? DATA_DIR names one for all four"
+    fi
+  done
+}
+
 train() { # pretrain|finetune VARIANT ARGUMENT ...
   local held_out=()
-  if grep -q $'\t' "$DATA/birth_dev.tsv" 2>/dev/null; then # it has the answers
-    held_out=(--eval_corpus_path "$DATA/birth_dev.tsv")
+  if [ -f "$DEV" ] && grep -q $'\t' "$DEV" 2>/dev/null; then # it has the answers
+    held_out=(--eval_corpus_path "$DEV")
   fi
-  run "$PYTHON" src/run.py "$1" "$2" "$DATA/wiki.txt" "${@:3}" \
+  run "$PYTHON" src/run.py "$1" "$2" "$CORPUS" "${@:3}" \
     ${held_out[@]+"${held_out[@]}"} ${OPTIONS[@]+"${OPTIONS[@]}"}
 }
 
-evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the last line of the output as SCORE
-  local questions=birth_dev.tsv
-  [ "$3" = dev ] || questions=birth_test_inputs.tsv
-  SCORE=$(run "$PYTHON" src/run.py evaluate "$1" "$DATA/wiki.txt" --reading_params_path "$OUT/$1.$2.params" \
-    --eval_corpus_path "$DATA/$questions" --outputs_path "$OUT/$1.$4.$3.predictions" \
-    ${PLAIN[@]+"${PLAIN[@]}"} ${DEVICE[@]+"${DEVICE[@]}"} | tail -n 1)
-  echo "$SCORE"
+evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the score as SCORE
+  local questions=$DEV
+  [ "$3" = dev ] || questions=$TEST
+  run_for_score "$PYTHON" src/run.py evaluate "$1" "$CORPUS" --reading_params_path "$OUT/$1.$2.params" \
+    --eval_corpus_path "$questions" --outputs_path "$OUT/$1.$4.$3.predictions" \
+    ${PLAIN[@]+"${PLAIN[@]}"} ${DEVICE[@]+"${DEVICE[@]}"}
+  say "$SCORE"
 }
 
 stage() { # NAME
-  local train_rows=(--finetune_corpus_path "$DATA/birth_places_train.tsv")
+  local train_rows=(--finetune_corpus_path "$TRAIN")
   case "$1" in
     ?*_finetune_without_pretrain)
       local variant=${1%_finetune_without_pretrain}
@@ -99,8 +212,8 @@ stage() { # NAME
 
 all_stages() { # VARIANT ...: every stage of each, then the table. What would stop it later is checked first.
   local variant suffix began table score file
-  for file in wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv; do
-    [ -f "$DATA/$file" ] || fail "$DATA/$file: no such file"
+  for file in "$CORPUS" "$TRAIN" "$DEV" "$TEST"; do
+    [ -f "$file" ] || fail "$file: no such file"
   done
   "$PYTHON" - "$@" <<'PYTHON' || exit 2
 import sys
@@ -111,8 +224,8 @@ for name in sys.argv[1:]:
     if name not in variants:
         sys.exit(f"run.sh: no variant {name}: choose from {', '.join(variants)}")
 PYTHON
-  score=$(run "$PYTHON" london_baseline.py --eval_corpus_path "$DATA/birth_dev.tsv")
-  table=$(printf '%-40s %s' "London for everyone" "$score")
+  run_for_score "$PYTHON" london_baseline.py --eval_corpus_path "$DEV"
+  table=$(printf '%-40s %s' "London for everyone" "$SCORE")
   for variant in "$@"; do
     for suffix in without_pretrain with_pretrain; do
       began=$SECONDS
@@ -124,21 +237,22 @@ PYTHON
       stage "${variant}_eval_test_$suffix"
     done
   done
-  write_report "$@"
-  printf '\nDev questions of %s:\n%s\nWhat is behind these numbers: %s\n' "$DATA" "$table" "$OUT/report.html"
+  say $'\n'"Dev questions of $DEV:"$'\n'"$table"
+  write_report "$@" || fail "there is no report, for the reason above; all else is complete"
+  say "What is behind these numbers: $OUT/report.html"
 }
 
 write_report() { # VARIANT ...: about everything that all_stages makes
-  local variant params=() predictions=() unseen=$DATA/birth_unseen_inputs.tsv
+  local variant params=() predictions=() unseen
+  unseen=$(dirname "$DEV")/birth_unseen_inputs.tsv
   for variant in "$@"; do
     params+=("$OUT/$variant".{model,pretrain,finetune}.params)
     predictions+=("$OUT/$variant".{nopretrain,pretrain}.dev.predictions)
   done
   [ -f "$unseen" ] || unseen=data/birth_unseen_inputs.tsv # made-up people are in nobody's corpus
-  run "$PYTHON" src/run.py report "$DATA/wiki.txt" --reading_params_path "${params[@]}" \
-    --predictions_path "${predictions[@]}" --eval_corpus_path "$DATA/birth_dev.tsv" \
-    --finetune_corpus_path "$DATA/birth_places_train.tsv" --unseen_corpus_path "$unseen" \
-    --outputs_path "$OUT/report.html" ${DEVICE[@]+"${DEVICE[@]}"}
+  run "$PYTHON" src/run.py report "$CORPUS" --reading_params_path "${params[@]}" \
+    --predictions_path "${predictions[@]}" --eval_corpus_path "$DEV" --finetune_corpus_path "$TRAIN" \
+    --unseen_corpus_path "$unseen" --outputs_path "$OUT/report.html" ${DEVICE[@]+"${DEVICE[@]}"} >&2
 }
 
 # --------------------------------------------------------------------------------------------------- arguments
@@ -149,10 +263,13 @@ while [ $# -gt 0 ]; do
     test | notebooks) # the rest is for pytest or Jupyter
       if [ ${#WORDS[@]} -eq 0 ]; then WORDS=("$1") && shift && break; fi
       WORDS+=("$1") ;;
-    -h | --help) sed -n '2,/^set /p' run.sh | sed '/^set /d; s/^# \{0,1\}//' && exit ;;
+    -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$(basename "$script")" && exit ;;
+    compile) # a word of some handouts, after a stage
+      [ ${#WORDS[@]} -gt 0 ] || fail "compile: name a stage before it"
+      tell "compile: run.py does so by itself where it saves time; --compile=on does in any case" ;;
     --third_mask) THIRD_MASK=("$1") ;;
     --plain) PLAIN=("$1") OPTIONS+=("$1") ;;
-    --resume | --overwrite | --deterministic | --shard) OPTIONS+=("$1") ;;
+    --resume | --overwrite | --deterministic | --shard | --no-compile) OPTIONS+=("$1") ;;
     --recipe=*) RECIPE=${1#--recipe=} OPTIONS+=("$1") ;;
     --device=*) DEVICE=("$1") OPTIONS+=("$1") ;;
     --*=*) OPTIONS+=("$1") ;;
@@ -181,25 +298,33 @@ case "${WORDS[0]:-}" in
   test | notebooks)
     [ ${#OPTIONS[@]}${#THIRD_MASK[@]} = 00 ] || fail "options before ${WORDS[0]} are not for it: put them after it" ;;
 esac
+trap 'stop 1' HUP
+trap 'stop 2' INT
+trap 'stop 3' QUIT
+trap 'stop 15' TERM
+trap pause TSTP
+trap '' PIPE # see say
+
+BASIC=(torch numpy tqdm matplotlib)
 case "${WORDS[0]:-}" in
   test)
-    set_up requirements-dev.txt torch numpy tqdm pytest pytest_timeout xdist hypothesis nbclient ipykernel matplotlib
-    run "$PYTHON" -m pytest "$@"
-    exit ;;
+    set_up requirements-dev.txt "${BASIC[@]}" pytest pytest_timeout xdist hypothesis nbclient ipykernel
+    announce "$PYTHON" -m pytest "$@"
+    exec "$PYTHON" -m pytest "$@" ;;
   notebooks)
-    set_up requirements-notebooks.txt torch numpy tqdm matplotlib notebook
-    echo "The notebooks open in a browser; if they do not, open the address that is printed below."
-    echo "Begin with play_char.ipynb. Choose Run > Run All Cells there. To stop, press Ctrl-C here twice."
-    run "$PYTHON" -m notebook mingpt-demo "$@"
-    exit ;;
+    set_up requirements-notebooks.txt "${BASIC[@]}" notebook
+    say "The notebooks open in a browser; if they do not, open the address that is printed below."
+    say "Begin with play_char.ipynb. Choose Run > Run All Cells there. To stop, press Ctrl-C here twice."
+    announce "$PYTHON" -m notebook mingpt-demo "$@"
+    exec "$PYTHON" -m notebook mingpt-demo "$@" ;;
 esac
 
-set_up requirements.txt torch numpy tqdm matplotlib
+set_up requirements.txt "${BASIC[@]}"
 if [ ${#WORDS[@]} -eq 0 ]; then
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
-    echo "this machine has CUDA: ./run.sh full" && WORDS=(full)
+    say "this machine has CUDA: ./run.sh full" && WORDS=(full)
   else
-    echo "no CUDA here: ./run.sh quick (./run.sh full trains the full model)" && WORDS=(quick)
+    say "no CUDA here: ./run.sh quick (./run.sh full trains the full model)" && WORDS=(quick)
   fi
 fi
 if [ "${WORDS[0]}" = quick ]; then
@@ -216,6 +341,7 @@ from recipes import RECIPES
 sys.exit(sys.argv[1] not in RECIPES or not RECIPES[sys.argv[1]].question_share)
 PYTHON
 then MIX=yes; fi
+find_all_data
 mkdir -p "$OUT"
 
 case "${WORDS[0]}" in

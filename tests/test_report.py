@@ -1,19 +1,27 @@
 """The report: it has every section whatever its input lacks, its numbers are right, and it needs no other file."""
 
 import json
+import math
+import os
 import re
 import shutil
+import subprocess
+import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+import torch
 
 import run
 import stages
 import trust.report as reporting
 import trust.report_figures as figures
 import trust.report_page as page
+from dataset import DATA_FOLDER, read_places
 from trust import asking
 from trust.calibration import wilson
 
@@ -93,7 +101,8 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(runs, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    made = shutil.ignore_patterns("out.html", "out-figures", "*.calibration.json")  # by the fixture `written`
+    shutil.copytree(runs, tmp_path, ignore=made, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -186,8 +195,261 @@ def test_questions_know_where_their_place_stands_in_the_text_and_how_often_it_is
     assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1} and found.train_rows == 4
     text = "Bo Lind. A painter.\u2028Born in <b>Rome\n"  # one document: only a newline ends it
     assert reporting.read_questions("asked.tsv", text, None, []).ends[0] is not None
-    documents = ["Ada Fernandez. Born .", "Ada Fern (1900). Born ."]
-    assert reporting.find_document("Ada Fern", documents) == documents[1]
+
+
+def test_people_and_places_are_found_by_their_whole_names(folder):
+    rows = [("Bo Lind", "Lima"), ("Bo Lind Ek", "Lima"), ("Ida Roe", "Oman"), ("Al Fox", "Nice")]
+    Path("asked.tsv").write_text("".join(f"Where was {name} born?\t{place}\n" for name, place in rows))
+    documents = [
+        "Bo Lind Ek. Lived in Limassol .",
+        "Bo Lind. From Lima .",
+        "Ida Roeder. Oman .",
+        "Al Fox. A Nice-Rome race .",
+    ]
+    found = reporting.read_questions("asked.tsv", "\n".join(documents) + "\n", None, [])
+    assert found.known == [True, True, False, True]
+    assert found.ends == [len("Bo Lind. From Lima"), None, None, None]
+    asked = ["Where was Bo Lind born?", "Where was Lind Ek born?", "Where was Ida Roe born?"]
+    Path("unseen.tsv").write_text("\n".join(asked) + "\n")
+    text = "\n".join(documents)
+    assert reporting.read_unseen("unseen.tsv", text, set("".join(asked))).asked == asked[1:]
+
+
+@pytest.mark.parametrize("data_folder", [DATA_FOLDER, DATA_FOLDER / "quick"], ids=["full", "quick"])
+def test_every_question_of_the_shipped_data_finds_its_persons_text_and_no_invented_person_is_in_one(data_folder):
+    text, characters = reporting.read_for_search(data_folder / "wiki.txt")
+    rows = data_folder / "birth_places_train.tsv"
+    found = reporting.read_questions(data_folder / "birth_dev.tsv", text, rows, [])
+    assert all(found.known) and found.trained_on == 0 and not found.of_course
+    # The oracle: a person's text begins with the name and a full stop; a word ends where a regular expression says.
+    for name, place, end in zip(found.names, found.places, found.ends, strict=True):
+        document = next(line for line in text.split("\n") if line.startswith(f"{name}. "))
+        ends = [match.end() for match in re.finditer(rf"(?<![\w'-]){re.escape(place)}(?![\w-])", document)]
+        assert end in ends if end is not None else not ends
+    unseen = reporting.read_unseen(data_folder / "birth_unseen_inputs.tsv", text, characters)
+    assert unseen.left_out == 0
+
+
+# ------------------------------------------------------------------------------------------ claims about other things
+
+
+def test_public_results_stand_only_beside_the_questions_that_they_are_about(undrawn, monkeypatch):
+    page, _ = write()
+    assert "public" not in page.text
+    rows = "".join(f"Where was Ada Fern born?\t{place}\n" for place in ["Oslo", "London"] * 250)
+    Path("many.tsv").write_text(rows)
+    assert not reporting.read_questions("many.tsv", None, None, []).of_course, "500 rows are not yet the course's"
+    monkeypatch.setattr(reporting, "COURSE_DEV", reporting.content_of(read_places("dev.tsv")))
+    page, _ = write()
+    assert "public, course's files: vanilla" in page.text and "public, course's files: no pretraining" in page.text
+    assert "cannot be compared" in page.text
+    Path("dev.tsv").write_text(Path("dev.tsv").read_text().replace("London", "Berlin"))
+    assert "public" not in write(predictions_paths=[])[0].text
+
+
+def test_questions_are_the_same_in_any_order_line_ends_and_unicode_form():
+    pairs = [("Where was Zoé born?", "Łódź"), ("Where was Bo born?", "Oslo")]
+    same = [(unicodedata.normalize("NFD", q), unicodedata.normalize("NFD", p)) for q, p in reversed(pairs)]
+    assert reporting.content_of(pairs) == reporting.content_of(same)
+    changed = [pairs[:1], [*pairs, pairs[0]], [(pairs[0][0], "Oslo"), pairs[1]], [(q, None) for q, _ in pairs]]
+    assert len({reporting.content_of(rows) for rows in [pairs, *changed]}) == 5
+
+
+@pytest.mark.course
+def test_the_courses_dev_questions_are_recognised_by_content(course_data, tmp_path):
+    text = (course_data / "birth_dev.tsv").read_text(encoding="utf-8")
+    (tmp_path / "again.tsv").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    for path in (course_data / "birth_dev.tsv", tmp_path / "again.tsv"):
+        assert reporting.read_questions(path, None, None, []).of_course
+    assert not reporting.read_questions(course_data / "birth_places_train.tsv", None, None, []).of_course
+    (tmp_path / "fewer.tsv").write_text(text[: text.rindex("\n", 0, -1) + 1], encoding="utf-8")
+    assert not reporting.read_questions(tmp_path / "fewer.tsv", None, None, []).of_course
+
+
+@pytest.mark.parametrize("name", ["v.pretrain.params", "v.finetune.params"])
+def test_a_report_with_another_corpus_than_a_runs_is_refused(undrawn, capsys, name):
+    lines = Path("wiki.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("other.txt").write_text("".join(reversed(lines)), encoding="utf-8")  # with the same characters
+    arguments = ["--reading_params_path", "v.model.params", name, "--eval_corpus_path", "dev.tsv"]
+    command = ["report", "other.txt", *arguments, "--outputs_path", "page.html", "--device", "cpu"]
+    for path in ("v.model.params", "v.pretrain.params", "v.finetune.params"):
+        if path != name:
+            record = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+            record.pop("corpus_sha256")
+            Path(f"{path}.json").write_text(json.dumps(record), encoding="utf-8")
+    assert run.main(command) == 2
+    error = capsys.readouterr().err
+    assert f"{name}: was trained on another corpus than other.txt" in error and len(error.splitlines()) == 1
+    assert not Path("page.html").exists() and not asking.calibration_path(name).exists()
+
+
+def test_a_run_whose_corpus_is_not_known_is_marked(undrawn):
+    record = json.loads(Path("v.finetune.params.json").read_text(encoding="utf-8"))
+    record.pop("corpus_sha256")
+    assert "does not say on which texts" not in write()[0].text
+    Path("v.finetune.params.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "does not say on which texts it was trained: vanilla, with pretraining." in write()[0].text
+
+
+def test_claims_about_training_rows_follow_from_the_rows(undrawn):
+    page, _ = write()
+    assert "6 questions of dev.tsv, 2 of them among the training rows." in page.text
+    assert "trained on other rows" not in page.text
+    Path("rows.tsv").write_text("Where was Zoe born?\tOslo\n")
+    page, _ = write(finetune_corpus_path="rows.tsv")
+    assert "6 questions of dev.tsv, none of them among the training rows." in page.text
+    assert "vanilla, without pretraining, which was trained on other rows" in page.text
+    assert "6 questions of dev.tsv. Written" in write(finetune_corpus_path=None)[0].text
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_parameters_that_are_no_numbers_give_an_error_and_no_score(undrawn, capsys, number):
+    state, record = torch.load("v.finetune.params"), json.loads(Path("v.finetune.params.json").read_bytes())
+    state["blocks.0.ln1.weight"][0] = number
+    torch.save(state, "bad.params")
+    record["sha256"] = asking.file_sha256("bad.params")
+    Path("bad.params.json").write_text(json.dumps(record), encoding="utf-8")
+    given = [
+        "--reading_params_path",
+        "v.model.params",
+        "bad.params",
+        "--eval_corpus_path",
+        "dev.tsv",
+        "--device",
+        "cpu",
+    ]
+    assert run.main(["report", "wiki.txt", *given, "--outputs_path", "page.html"]) == 2
+    shown = capsys.readouterr()
+    assert "bad.params: blocks.0.ln1.weight holds NaN or infinite numbers" in shown.err and shown.out == ""
+    assert len(shown.err.splitlines()) == 1 and not list(undrawn.glob("*.calibration.json"))
+    assert not Path("page.html").exists()
+
+
+def test_parameters_that_are_replaced_in_the_meantime_are_not_reported_under_the_first_ones_hash(undrawn, monkeypatch):
+    load = stages.load_trained
+
+    def replaced_first(*arguments, **options):
+        for ending in ("", ".json"):
+            shutil.copy(f"v.model.params{ending}", f"v.finetune.params{ending}")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(stages, "load_trained", replaced_first)
+    with pytest.raises(ValueError, match="v.finetune.params: was replaced while"):
+        write(params_paths=["v.finetune.params"])
+
+
+# ---------------------------------------------------------------------------------------------- without a matplotlib
+
+DRAW = "import sys; sys.path.insert(0, sys.argv[1]); import trust.report_figures as f; "
+DRAW += "picture = f.draw(2.0, f.coverage, [('a', [f.Coverage(0.5, 9, 7), f.Coverage(0.2, 12, 7)])]); "
+DRAW += "import os; sys.stdout.buffer.write(picture.dark + str(sorted(os.environ.items())).encode())"
+
+
+def drawn(folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """A picture, drawn by a process in `folder`, and the environment that the process then has."""
+    src = str(Path(figures.__file__).parent.parent)
+    command = [sys.executable, "-c", DRAW, src]
+    return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True)
+
+
+def test_no_setting_of_the_user_changes_or_prevents_a_picture(tmp_path):
+    for name in ("plain", "here", "home", "fake"):
+        (tmp_path / name).mkdir()
+    expected = drawn(tmp_path / "plain")
+    assert expected.stdout.startswith(b"\x89PNG") and expected.stderr == b""
+    png = expected.stdout[: expected.stdout.index(b"IEND")]
+    settings = b"text.usetex: True\nfont.size: 40\nfigure.dpi: 9\nlines.linewidth: 9\nsavefig.bbox: tight\n"
+    (tmp_path / "here" / "matplotlibrc").write_bytes(settings + b"no setting\n\xff\n")
+    (tmp_path / "home" / "matplotlibrc").write_bytes(settings)
+    (tmp_path / "home" / "stylelib").mkdir()
+    (tmp_path / "home" / "stylelib" / "broken.mplstyle").write_bytes(b"\xff")
+    home = {"MPLCONFIGDIR": str(tmp_path / "home")}
+    cases = [
+        ("plain", {"MPLBACKEND": "module://matplotlib_inline.backend_inline_that_is_missing"}),
+        ("plain", {"MPLBACKEND": "no_backend"}),
+        ("plain", {"MATPLOTLIBRC": str(tmp_path / "here" / "matplotlibrc")}),
+        ("plain", home),
+        ("here", {}),
+        ("here", home | {"MPLBACKEND": "TkAgg"}),
+    ]
+    for folder, environment in cases:
+        found = drawn(tmp_path / folder, **environment)
+        assert found.stdout.startswith(png), (folder, environment, found.stderr)
+        assert str(sorted((os.environ | environment).items())).encode() in found.stdout.replace(b"'LC_CTYPE'", b""), (
+            folder
+        )
+
+
+def test_settings_of_the_same_process_change_no_picture_and_stay(tmp_path):
+    painted = [[("a", [figures.Coverage(0.5, 9, 7)])]]
+    before = figures.draw(2.0, figures.coverage, *painted)
+    with matplotlib.rc_context({"font.size": 40, "axes.facecolor": "red", "savefig.dpi": 9, "lines.linewidth": 9}):
+        assert figures.draw(2.0, figures.coverage, *painted) == before
+        assert matplotlib.rcParams["font.size"] == 40 and matplotlib.rcParams["savefig.dpi"] == 9
+
+
+@pytest.mark.parametrize(
+    "content, error",
+    [
+        ("", "No module named"),
+        ("import matplotlib.half", "ModuleNotFoundError"),
+        ("def", "SyntaxError"),
+        ("1 / 0", "Zero"),
+    ],
+)
+def test_a_matplotlib_that_is_installed_by_half_is_met_when_the_first_picture_is_drawn(tmp_path, content, error):
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text(content)
+    done = drawn(tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and error in done.stderr.decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("No module\nnamed x"),
+        AttributeError("no Figure"),
+        SyntaxError("x"),
+        OSError(28, "No space"),
+        RuntimeError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_report_that_cannot_draw_says_so_in_a_line_and_writes_all_the_rest(folder, capsys, monkeypatch, error):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(figures, "imported", broken)
+    with pytest.raises(reporting.Undrawn) as undrawn:
+        write()
+    assert undrawn.value.status == 3
+    command = ["report", "wiki.txt", "--reading_params_path", *ALL["params_paths"], "--eval_corpus_path", "dev.tsv"]
+    capsys.readouterr()
+    assert run.main([*command, "--outputs_path", "page.html", "--device", "cpu"]) not in (0, 1)
+    shown = capsys.readouterr()
+    assert shown.out == "The report: page.html\n" and len(shown.err.splitlines()) == 1
+    assert (
+        "page.html: written without pictures: matplotlib cannot draw" in shown.err and type(error).__name__ in shown.err
+    )
+    assert "pip install" in shown.err and not Path("page-figures").exists()
+    for name in ("out.html", "page.html"):
+        page = Checker(Path(name).read_text(encoding="utf-8"))
+        assert page.ids == SECTIONS and "img" not in page.tags and "A picture is missing" in page.text
+        assert "“London” for everyone" in page.text
+    assert asking.calibration_path("v.finetune.params").exists()
+
+
+def test_a_picture_that_fails_leaves_the_earlier_ones_and_none_of_another_page(folder, monkeypatch):
+    Path("out-figures").mkdir()
+    for name in ("calibration.png", "accuracy.png", "mine.png"):
+        (Path("out-figures") / name).write_bytes(b"")
+    monkeypatch.setattr(figures, "reliability", lambda *arguments: 1 / 0)
+    with pytest.raises(reporting.Undrawn, match="ZeroDivisionError"):
+        write()
+    page = Checker(Path("out.html").read_text(encoding="utf-8"))
+    beside = {path.name: path.stat().st_size for path in Path("out-figures").iterdir()}
+    assert beside.pop("mine.png") == 0 and "calibration.png" not in beside and min(beside.values()) > 0
+    assert 0 < page.tags.count("img") == len(beside) < 9
 
 
 # ------------------------------------------------------------------------------------------------ what may be missing
@@ -303,8 +565,23 @@ def test_a_mistake_is_one_line_and_no_page_is_written(undrawn, capsys, change, m
         ("json", '{"variant": "vanilla"}', "config is missing"),
         ("json", '{"variant": "vanilla", "config": [], "vocabulary": ""}', "config is missing or of the wrong kind"),
         ("json", '{"variant": "vanilla", "config": {}, "vocabulary": ""}', "final_loss or seconds is not a number"),
+        *(
+            ("json", json.dumps({"variant": "vanilla", "vocabulary": "", "config": config, **more}), "is not a number")
+            for config, more in [
+                ({"block_size": 10**400}, {}),
+                ({"block_size": True}, {}),
+                ({"block_size": [[64]]}, {}),
+                ({"block_size": 64}, {"final_loss": math.nan}),
+                ({"block_size": 64}, {"final_loss": 10**400}),
+                ({"block_size": 64}, {"seconds": -math.inf}),
+            ]
+        ),
         ("log.jsonl", '{"step": 1, "loss": null, "lr": "x"}', "a step, loss or lr is not a number"),
         ("log.jsonl", "[1]", "not a training log"),
+        ("log.jsonl", f'{{"step": {10**400}, "loss": 1, "lr": 1}}', "a step, loss or lr is not a number"),
+        ("log.jsonl", '{"step": 1, "loss": NaN, "lr": 1}', "a step, loss or lr is not a number"),
+        ("log.jsonl", '{"step": 1, "loss": 1, "lr": Infinity}', "a step, loss or lr is not a number"),
+        ("log.jsonl", "[" * 100_000, "not a training log"),
     ],
 )
 def test_a_damaged_record_or_log_is_refused_in_one_line(undrawn, capsys, name, content, message):

@@ -146,21 +146,24 @@ def first_record(job: Job, config: TrainerConfig, about: dict[str, Any]) -> dict
 
 
 def finished(job: Job, path: str, record: dict[str, Any]) -> dict[str, Any] | None:
-    """With --resume: the record of this very run, if it is complete already."""
-    if not job.running.resume:
-        return None
+    """The record of this very run, if it is complete already.
+
+    Raises ValueError if other parameters are at `path`: they may be hours of work, and only --overwrite replaces them.
+    """
     complete = None
-    if job.is_first and not Path(f"{path}.resume").exists():
-        take_over(path).release()  # refused while another process is writing it
-        complete = complete_already(path, record)
-        if complete is None:
-            say(f"{path}.resume: there is none: starting from the beginning", to_stderr=True)
-        else:
+    if not job.running.overwrite and not Path(f"{path}.resume").exists():
+        if job.is_first:
+            take_over(path).release()  # refused while another process is writing it
+        if Path(path).exists():
+            complete = complete_already(path, record)
+            if complete is None:
+                raise ValueError(f"{path}: there are parameters of another run: --overwrite replaces them")
             settle_log(path, complete.get("steps"))
-    done = complete is not None
-    if job.processes is not None:  # the others do not look, and never say that it is done
-        done = not job.processes.agree(done, job.device)
-    return (complete or record) if done else None
+        elif job.running.resume and job.is_first:
+            say(f"{path}.resume: there is none: starting from the beginning", to_stderr=True)
+    if job.processes is not None:  # all or none
+        complete = complete if job.processes.agree(complete is not None, job.device) else None
+    return complete
 
 
 def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedRun) -> tuple[Trainer, str]:

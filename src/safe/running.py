@@ -22,7 +22,7 @@ class Running:
     batch_size: int | None = flag(None, HOW, "rows in a step, without mixed-in questions", type=int, metavar="N")
     seed: int = flag(0, HOW, "seed for initialisation, dropout, data order and corruption (default 0)", type=int)
     resume: bool = flag(False, HOW, "continue the unfinished run, if there is one")
-    overwrite: bool = flag(False, HOW, "discard the unfinished run and start again")
+    overwrite: bool = flag(False, HOW, "replace what is there: an unfinished run, or finished parameters")
     checkpoint_every: float = flag(60, HOW, "seconds between checkpoints, 0: each step (default 60)", type=float)
     tb_expt_name: str | None = flag(None, HOW, "log to TensorBoard as well, under expt/NAME", metavar="NAME")
     plain: bool = flag(False, SPEED, "compute each step as src/trainer.py and model.py are written, without src/fast")

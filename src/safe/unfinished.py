@@ -143,6 +143,8 @@ class UnfinishedRun:
         if self.first:
             self.log.close()
             self.lock.release()
+        if kind is None and self.signum is not None:  # asked to stop when there was no step left
+            raise Stopped(f"stopped: {self.path} is complete", self.signum)
         if kind is KeyboardInterrupt:  # where no signals are handled
             how = f": {self._how_to_continue()}" if self.first else ""
             raise Stopped(f"stopped at once{how}", signal.SIGINT) from None

@@ -6,7 +6,10 @@ the probability that the model says exactly this when it draws character by char
 Shapes:  B questions, P longest prompt, N longest answer, M characters of all answers together, V = vocab_size.
 """
 
+import hashlib
 import json
+import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +27,10 @@ import stages
 from attention import CausalSelfAttention
 from fast.rows import CachedReader
 from model import GPT, evaluation_mode
-from safe.files import file_sha256
+from safe.files import file_sha256, model_of, read_parameters, read_record, recorded_config
+from safe.running import Running
 from trust.calibration import bin_of, confidences_at, wilson
+from trust.people import Texts, question_for, spelt_for, understood
 from vocabulary import MASK, MASK_CHAR, Vocabulary, printable
 
 RUNNERS_UP = 5
@@ -44,12 +49,15 @@ class Answers:
 
 
 def answer_with_confidence(
-    model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, max_length: int = stages.ANSWER_LENGTH
+    model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, max_length: int | None = None
 ) -> Answers:
     """Greedy answers to prompts `question MASK` (ids (B, P), lengths (B,)) with their confidences.
 
-    An answer that has not ended after `max_length` characters is cut there. Its confidence is that of these characters.
+    An answer that has not ended after `max_length` characters (default: as in `stages.answer`) is cut there. Its
+    confidence is that of these characters, those that outgrow the block included.
+    Raises ValueError if a probability is not a number: parameters that are NaN, infinite or too large give none.
     """
+    max_length = stages.ANSWER_LENGTH if max_length is None else max_length
     texts, log_probs, tokens, rows, where = [], [], [], [], model.head.weight.device
     starts = range(0, len(ids), stages.ROWS_ON_CPU if where.type == "cpu" else stages.ROWS)
     for start in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
@@ -64,6 +72,8 @@ def answer_with_confidence(
         tokens.append(said[row, column].cpu().numpy())
         rows.append(row.cpu().numpy() + start)
     all_log_probs, all_tokens, all_rows = [np.concatenate(parts) for parts in (log_probs, tokens, rows)]
+    if not np.isfinite(all_log_probs[np.arange(len(all_tokens)), all_tokens]).all():
+        raise ValueError("the model computes NaN, not probabilities: its parameters are NaN, infinite or too large")
     confidence = confidences_at(all_log_probs, all_tokens, all_rows, 1.0)[0]
     return Answers(texts, all_log_probs, all_tokens, all_rows, confidence)
 
@@ -151,6 +161,7 @@ def place_of_name(question: str) -> slice:
 # ----------------------------------------------------------------------------------------------- how far to trust it
 
 UNKNOWN = "How often the model is right at this confidence is not known"
+LARGEST_RECORD, MOST_ANSWERS = 2**20, 2**40  # of a record of calibration: bytes, and answers in a bin
 
 
 def calibration_path(params_path: str | Path) -> Path:
@@ -160,22 +171,64 @@ def calibration_path(params_path: str | Path) -> Path:
 def trust(confidence: float, params_path: str | Path) -> str:
     """A sentence or two: is the model usually right at this confidence? From the record that `report` writes."""
     path = calibration_path(params_path)
-    if not path.exists():
+    if not os.path.lexists(path):
         return f"{UNKNOWN}: there is no {path} (python src/run.py report writes it)."
     try:
-        record = json.loads(path.read_bytes())
-        sentences = verdict(confidence, record)
-        if record["sha256"] == file_sha256(params_path):
-            return sentences
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        return f"{UNKNOWN}: {path} is damaged (python src/run.py report writes a new one)."
-    return f"{UNKNOWN}: {path} is about other parameters (python src/run.py report writes a new one)."
+        record = read_calibration(path)
+    except ValueError as error:
+        return f"{UNKNOWN}: {path} is damaged: {error} (python src/run.py report writes a new one)."
+    if record["sha256"] != file_sha256(params_path):
+        return f"{UNKNOWN}: {path} is about other parameters (python src/run.py report writes a new one)."
+    return verdict(confidence, record)
+
+
+def read_calibration(path: Path) -> dict[str, Any]:
+    """The record that `report` writes. The file may be anybody's: raises ValueError with the reason if it is none."""
+    try:
+        if not path.is_file():
+            raise ValueError("it is not a plain file")
+        if path.stat().st_size > LARGEST_RECORD:
+            raise ValueError(f"it has more than {LARGEST_RECORD:,} bytes")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    try:
+        record = json.loads(raw)
+    except (ValueError, RecursionError):  # also bytes that are not UTF-8, and numbers of thousands of digits
+        raise ValueError("it is not JSON") from None
+    if not isinstance(record, dict) or not isinstance(record.get("bins"), list) or not record["bins"]:
+        raise ValueError("it has no bins")
+    for name in ("sha256", "questions"):
+        if not isinstance(record.get(name), str):
+            raise ValueError(f"it has no {name}")
+    count = len(record["bins"])
+    for i, group in enumerate(record["bins"]):
+        if not isinstance(group, dict):
+            raise ValueError(f"bin {i + 1} is not a dictionary")
+        for name, edge in (("low", i / count), ("high", (i + 1) / count)):
+            if not is_number(group.get(name)) or abs(group[name] - edge) > 1e-9:
+                raise ValueError(f"bin {i + 1}: {name} is not {edge:g}")
+        total, right = group.get("total"), group.get("right")
+        if not (type(total) is type(right) is int and 0 <= right <= total <= MOST_ANSWERS):
+            raise ValueError(f"bin {i + 1}: right and total are not counts")
+    shares = record.get("unseen_share_of_bin", [0] * count)
+    if not isinstance(shares, list) or len(shares) != count:
+        raise ValueError(f"unseen_share_of_bin does not have {count} numbers")
+    if not all(is_number(share) and 0 <= share <= 1 for share in shares):
+        raise ValueError("unseen_share_of_bin holds something else than shares")
+    return record
+
+
+def is_number(value: Any) -> bool:
+    """Is it a finite number that fits a float? JSON from anybody may hold NaN, 10**400, true and lists."""
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
 def verdict(confidence: float, record: dict[str, Any]) -> str:
     """What the record of `report` says about this confidence.
 
-    The 95% interval decides: "usually" means that all of it is on one side of a half.
+    The 95% interval decides: "usually" means that all of it is on one side of a half. The record is one that
+    `read_calibration` has checked.
     """
     number = int(bin_of(confidence, len(record["bins"])))
     group, questions = record["bins"][number], printable(record["questions"])
@@ -196,6 +249,26 @@ def verdict(confidence: float, record: dict[str, Any]) -> str:
     return sentences
 
 
+def how_far(confidence: float, name: str | None, texts: Texts | None, params_path: str | Path) -> str:
+    """How far to trust an answer about `name`: from what the texts say of the person, and from `trust`.
+
+    The record of calibration is about people with a text. For all others its shares would be wrong.
+    """
+    if name is None:
+        return f'{UNKNOWN}: that is measured on questions like "{question_for("NAME")}".'
+    if texts is None or texts.about(name) is not None:
+        return trust(confidence, params_path)
+    who, source = printable(name), printable(texts.source)
+    if texts.text is None:
+        unknown = f"Whether a text mentions {who} is not known: {printable(texts.why_not)}."
+        return f"{unknown} If none does, the answer is made up. If one does:\n{trust(confidence, params_path)}"
+    nearest = texts.nearest(name)
+    hint = f" There is one about {printable(nearest)}: ask for that name." if nearest else ""
+    if texts.mentions(name):
+        return f"No text of {source} is about {who}, though some mention the name.{hint}\n{UNKNOWN} for such people."
+    return f"No text of {source} mentions {who}, so this answer is made up, however sure the model is.{hint}"
+
+
 # --------------------------------------------------------------------------------------------------------- command
 
 
@@ -214,16 +287,61 @@ def ask(
     show:     "attention" draws which characters of the question the answer looks at
     options:  those of `stages.load_trained`
     """
-    with stages.load_trained(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
+    with opened(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
+        refuse_nan(model, reading_params_path)
+        texts = texts_of(pretrain_corpus_path, reading_params_path)
         if question is not None:
-            print(reply(model, vocabulary, question, reading_params_path, show))
+            print(reply(model, vocabulary, question, reading_params_path, show, texts))
             return
         print("Type a question or a name. An empty line ends.")
         while typed := typed_line():
             try:
-                print(reply(model, vocabulary, typed, reading_params_path, show), end="\n\n")
+                print(reply(model, vocabulary, typed, reading_params_path, show, texts), end="\n\n")
             except ValueError as error:  # such as a character without a token: the next question may be better
                 print(printable(str(error)), file=sys.stderr)
+
+
+@contextmanager
+def opened(
+    variant: str, corpus_path: str | Path, params_path: str | Path, **options: Any
+) -> Iterator[tuple[GPT, Vocabulary]]:
+    """`stages.load_trained`. With a record beside the parameters it does without a corpus that is not there."""
+    path = data.find_file(corpus_path)
+    if os.access(path, os.R_OK) or not Path(f"{params_path}.json").exists():
+        with stages.load_trained(variant, corpus_path, params_path, **options) as found:
+            yield found
+        return
+    settings = {name: value for name, value in options.items() if name not in ("recipe", "device")}
+    with stages.placed(Running(device=options.get("device"))) as device:
+        state_dict, record = read_parameters(params_path)
+        assert record is not None
+        fields = recorded_config(variant, str(params_path), record, settings)
+        yield model_of(str(params_path), state_dict, fields).to(device), Vocabulary(record["vocabulary"])
+
+
+def refuse_nan(model: GPT, path: str | Path) -> None:
+    """Raise ValueError, naming the tensor, if the parameters from `path` hold anything but finite numbers."""
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{path}: {name} holds NaN or infinite numbers: no model can answer with them")
+
+
+def texts_of(corpus_path: str | Path, params_path: str | Path) -> Texts:
+    """The texts that the model was trained on, to look people up in, or why that cannot be done."""
+    path, record = data.find_file(corpus_path), read_record(params_path)
+    if not path.is_file():
+        return Texts(path.name, None, f"there is no file {path}")
+    if path.stat().st_size > stages.IN_MEMORY:
+        return Texts(path.name, None, f"{path} is too large to search")
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, UnicodeDecodeError):
+        return Texts(path.name, None, f"{path} cannot be read")
+    # What was hashed is what is searched: the file may change in the meantime.
+    if record is not None and record.get("corpus_sha256", None) not in (None, hashlib.sha256(raw).hexdigest()):
+        return Texts(path.name, None, f"{path} is not the corpus that the model was trained on")
+    return Texts(path.name, text)
 
 
 def typed_line() -> str:
@@ -233,17 +351,27 @@ def typed_line() -> str:
         return ""
 
 
-def reply(model: GPT, vocabulary: Vocabulary, asked: str, params_path: str | Path, show: str | None = None) -> str:
-    """What `ask` prints for one question."""
-    asked = asked.strip()
-    if not asked:
-        raise ValueError("the question is empty")
-    question = asked if asked.endswith("?") else f"Where was {asked} born?"
-    ids, lengths = data.encode_questions([question], vocabulary, model.config.block_size, "input")
+def reply(
+    model: GPT,
+    vocabulary: Vocabulary,
+    asked: str,
+    params_path: str | Path,
+    show: str | None = None,
+    texts: Texts | None = None,
+) -> str:
+    """What `ask` prints for one question. `texts`: where to look up who is asked about."""
+    question, name = understood(spelt_for(vocabulary, asked), texts)
+    if name is not None and texts is not None:
+        question = question_for(texts.spelling_of(name))  # a corpus may have letters in both Unicode forms
+    try:
+        ids, lengths = data.encode_questions([question], vocabulary, model.config.block_size, "input")
+    except ValueError as error:
+        nearest = texts.nearest(name) if texts is not None and name is not None else None
+        raise ValueError(f"{error}. The texts write this name {nearest}" if nearest else str(error)) from None
     (best, confidence), *others = runners_up(model, vocabulary, ids, lengths)
     lines = [printable(question), f"{printable(best)}  (the model's own probability: {confidence:.1%})"]
     lines.append("Other first letters would lead to: " + ", ".join(f"{printable(text)} {p:.1%}" for text, p in others))
-    lines.append(trust(confidence, params_path))
+    lines.append(how_far(confidence, name, texts, params_path))
     if show == "attention":
         lines.append(draw_attention(attention_to_prompt(model, ids), question, place_of_name(question)))
     return "\n".join(lines)

@@ -2,12 +2,14 @@
 
 It reads the files of the runs, asks the runs all questions, and computes. report_sections.py, report_confidence.py and
 report_interactive.py write the page, with parts from report_page.py and pictures from report_figures.py, the only
-module that uses matplotlib. The statistics are in calibration.py.
+module that uses matplotlib. The statistics are in calibration.py, and people.py looks people up in the texts.
 """
 
+import hashlib
 import json
 import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,8 @@ from fast.corpus_file import open_documents
 from recipes import find_recipe
 from safe.files import atomic_write, check_writable, file_sha256, read_parameters
 from safe.running import Running
-from trust.asking import Answers, answer_with_confidence, calibration_path
+from trust import report_sections
+from trust.asking import Answers, answer_with_confidence, calibration_path, is_number, refuse_nan
 from trust.calibration import (
     TEMPERATURES,
     best_temperature,
@@ -34,8 +37,11 @@ from trust.calibration import (
     risk_coverage,
     unavoidable_error,
 )
+from trust.people import Texts, end_of_place, find_document, name_in
 from vocabulary import MASK_CHAR, PAD_CHAR
 
+# The sha256 of the course's dev questions (`content_of`): public results are about these questions and no others.
+COURSE_DEV = "a8a13c6ffc781280469582e5b85ec6c6e3b2a07e150e2f02e5a5aeffd5a5bf34"
 TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
 
 
@@ -91,6 +97,15 @@ class Questions:
     reach: int  # characters of a document that pretraining reads at most
     train: Counter | None  # how often each place is an answer in the training rows
     train_rows: int = 0
+    trained_on: int = 0  # how many of the questions are training rows themselves
+    train_sha256: str | None = None  # of the file of training rows
+    of_course: bool = False  # are they the course's own dev questions?
+
+
+class Undrawn(ValueError):
+    """The page is written, but without its pictures. run.py ends with an exit status of its own."""
+
+    status = 3
 
 
 @dataclass
@@ -120,12 +135,9 @@ def report(
     The page contains its pictures and needs no network. The pictures are also written into the folder NAME-figures
     beside it. Beside each set of parameters goes a record of how often each confidence was right, which `ask` reads.
     Parameters from pretraining contribute only their curves. Returns {"page": Path, "runs": [Run]}. Raises ValueError
-    if there is nothing to report about.
+    if there is nothing to report about, or a run was trained on another corpus. Raises Undrawn after a page without
+    pictures is written, if matplotlib is missing or broken.
     """
-    try:
-        from trust import report_sections  # here, because matplotlib takes a second to import
-    except ImportError:
-        raise ValueError("the report needs the package matplotlib: pip install -r requirements.txt") from None
     page_path = Path(outputs_path)
     if page_path.suffix != ".html":  # so that mixed-up flags cannot overwrite what the page is about
         raise ValueError(f"{outputs_path}: the page is a file of HTML: give it a name that ends in .html")
@@ -135,6 +147,7 @@ def report(
         for run in runs:
             check_writable(calibration_path(run.path))
         corpus_path = data.find_file(pretrain_corpus_path)
+        refuse_other_corpora(runs, corpus_path)
         text, characters = read_for_search(corpus_path)
         questions = read_questions(eval_corpus_path, text, finetune_corpus_path, runs)
         unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
@@ -148,8 +161,11 @@ def report(
     for run in runs:
         if run.calibration is not None:
             write_calibration(run, questions)
-    report_sections.write(page_path, runs, questions, unseen)
+    undrawn = report_sections.write(page_path, runs, questions, unseen)
     print(f"The report: {page_path}")
+    if undrawn is not None:
+        install = "pip install --force-reinstall -r requirements.txt"
+        raise Undrawn(f"{page_path}: written without pictures: matplotlib cannot draw ({undrawn}): {install}")
     return {"page": page_path, "runs": runs}
 
 
@@ -163,7 +179,7 @@ def read_run(path: str | Path) -> Run:
     if record is None:
         raise ValueError(f"{path}: there is no {path}.json that says which variant this is: train or finetune it here")
     shown = [record["config"].get("block_size"), record.get("final_loss", 0.0), record.get("seconds", 0.0)]
-    if not all(type(number) in (int, float) for number in shown):
+    if not all(map(is_number, shown)) or type(shown[0]) is not int:
         raise ValueError(f"{path}.json: not a record of parameters: block_size, final_loss or seconds is not a number")
     record.setdefault("command", "finetune")
     log = read_log(Path(f"{path}.log.jsonl"))
@@ -179,11 +195,22 @@ def read_log(path: Path) -> list[dict[str, float]]:
     try:
         lines = [json.loads(line) for line in data.read_text(path).splitlines() if line.strip()]
         lines = [line for line in lines if {"step", "loss", "lr"} <= line.keys()]
-        if not all(type(line[name]) in (int, float) for line in lines for name in ("step", "loss", "lr")):
+        if not all(is_number(line[name]) for line in lines for name in ("step", "loss", "lr")):
             raise ValueError("a step, loss or lr is not a number")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a training log: {error}") from None
     return lines
+
+
+def refuse_other_corpora(runs: list[Run], corpus_path: Path) -> None:
+    """Raise ValueError if a run was trained on another corpus: what the page says of the texts would be wrong."""
+    sha256 = file_sha256(corpus_path)
+    for run in runs:
+        if run.record.get("corpus_sha256") not in (None, sha256):
+            raise ValueError(
+                f"{run.path}: was trained on another corpus than {corpus_path}: the sha256 in {run.path}.json differs. "
+                "Name the corpus of the run; runs on different corpora need a report each"
+            )
 
 
 def read_predictions(paths: Sequence[str | Path], runs: list[Run], questions: Questions) -> list[Run]:
@@ -197,7 +224,7 @@ def read_predictions(paths: Sequence[str | Path], runs: list[Run], questions: Qu
         try:
             record = json.loads(Path(f"{path}.json").read_bytes())
             run = by_sha256.get(record["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             run = None
         if run is not None:
             run.filed = path, sum(a == b for a, b in zip(said, run.said, strict=True))
@@ -239,12 +266,13 @@ def read_for_search(corpus_path: Path) -> tuple[str | None, set[str]]:
 
 
 def name_of(question: str) -> str:
-    return question.removeprefix("Where was ").removesuffix(" born?")
+    return name_in(question) or question
 
 
-def find_document(name: str, documents: list[str]) -> str | None:
-    """The document that begins with the name. "Ada Fern" does not begin "Ada Fernandez. Born in"."""
-    return next((d for d in documents if d.startswith(name) and not d[len(name) : len(name) + 1].isalnum()), None)
+def content_of(pairs: list[tuple[str, str | None]]) -> str:
+    """The sha256 of questions and places, whatever their order, line ends, spaces around them and Unicode form."""
+    rows = sorted(unicodedata.normalize("NFC", f"{question}\t{place}") for question, place in pairs)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def longest_read(record: dict[str, Any]) -> int:
@@ -264,17 +292,21 @@ def read_questions(
     places, names = [place or "" for _, place in pairs], [name_of(question) for question in asked]
     ends = known = None
     if text is not None:
-        lines = text.split("\n")
-        document = {name: find_document(name, lines) for name in dict.fromkeys(names)}
-        known = [document[name] is not None for name in names]
-        found = [(document[name] or "").find(place) for name, place in zip(names, places, strict=True)]
-        ends = [None if at < 0 else at + len(place) for at, place in zip(found, places, strict=True)]
+        texts = Texts(str(path), text)
+        documents = {name: find_document(name, texts.beginning_like(name)) for name in dict.fromkeys(names)}
+        known = [documents[name] is not None for name in names]
+        ends = [end_of_place(place, documents[name] or "", name) for name, place in zip(names, places, strict=True)]
     reach = max((longest_read(run.record) for run in runs), default=int(128 * data.MAX_TRUNCATED_SHARE))
-    train, n_rows = None, 0
+    found = Questions(data.find_file(path), names, asked, places, ends, known, reach, None)
+    found.of_course = content_of(pairs) == COURSE_DEV
     if finetune_corpus_path is not None:
-        train = Counter(place for _, place in data.read_places(data.find_file(finetune_corpus_path)))
-        n_rows = train.total()
-    return Questions(data.find_file(path), names, asked, places, ends, known, reach, train, n_rows)
+        train_path = data.find_file(finetune_corpus_path)
+        rows = data.read_places(train_path)
+        found.train, found.train_rows = Counter(place for _, place in rows), len(rows)
+        known_rows = {question for question, _ in rows}
+        found.trained_on = sum(question in known_rows for question in asked)
+        found.train_sha256 = file_sha256(train_path)
+    return found
 
 
 def read_unseen(path: str | Path, text: str | None, characters: set[str]) -> Unseen | None:
@@ -284,7 +316,8 @@ def read_unseen(path: str | Path, text: str | None, characters: set[str]) -> Uns
     """
     path = data.find_file(path)
     asked = [question for question, _ in data.read_places(path)]
-    keep = [set(question) <= characters and name_of(question) not in (text or "") for question in asked]
+    texts = Texts(str(path), text)
+    keep = [set(question) <= characters and not texts.mentions(name_of(question)) for question in asked]
     kept = [question for question, ok in zip(asked, keep, strict=True) if ok]
     if not kept:
         print(f"{path}: left out: the corpus mentions everyone in it, or lacks letters of their names", file=sys.stderr)
@@ -304,10 +337,16 @@ def read_unseen(path: str | Path, text: str | None, characters: set[str]) -> Uns
 def question_run(run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None) -> None:
     """Have the run answer everything, and compute its calibration."""
     with stages.load_trained(run.record["variant"], corpus_path, run.path, device=device) as (model, vocabulary):
+        if file_sha256(run.path) != run.sha256:
+            raise ValueError(f"{run.path}: was replaced while the report was made: start it again")
+        refuse_nan(model, run.path)
 
         def answers_to(asked: list[str], source: Path) -> Answers:
             ids, lengths = data.encode_questions(asked, vocabulary, model.config.block_size, source)
-            return answer_with_confidence(model, vocabulary, ids, lengths)
+            try:
+                return answer_with_confidence(model, vocabulary, ids, lengths)
+            except ValueError as error:
+                raise ValueError(f"{run.path}: {error}") from None
 
         run.answers = answers_to(questions.asked, questions.path)
         run.unseen = answers_to(unseen.asked, unseen.path) if unseen is not None else None
@@ -355,4 +394,4 @@ def write_calibration(run: Run, questions: Questions) -> None:
         made_up = reliability(run.unseen.confidence, np.zeros(len(run.unseen.texts)), len(bins))
         record["unseen_share_of_bin"] = [b.total / len(run.unseen.texts) for b in made_up]
     with atomic_write(calibration_path(run.path)) as file:
-        file.write(json.dumps(record, indent=2).encode() + b"\n")
+        file.write(json.dumps(record, indent=2, allow_nan=False).encode() + b"\n")

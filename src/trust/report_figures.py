@@ -2,21 +2,26 @@
 
 A painter is a function that takes an empty matplotlib Figure and what to draw on it; `draw` runs it and returns PNGs.
 The sections of the report decide what is shown. Only this module uses matplotlib, without pyplot and its global state,
-so that no display is needed.
+so that no display is needed. It is imported when the first picture is drawn, because a page can do without.
 """
 
 import io
+import os
+import sys
+import warnings
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from trust.calibration import Bin, Coverage, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Most colour-blind people can tell them apart. Readable on white and on near-black. After Okabe and Ito.
 COLOURS = ["#2f7fd0", "#d9760c", "#1f9e77", "#c05a9e", "#8a7fd1", "#a08a1c", "#d1495b", "#6c757d"]
@@ -31,8 +36,31 @@ class Picture:
     dark: bytes
 
 
+def imported() -> Any:
+    """matplotlib, imported without the user's settings: they may name a backend that is not installed."""
+    if "matplotlib" not in sys.modules:
+        theirs = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+        os.environ["MATPLOTLIBRC"] = os.devnull  # an empty file of settings, instead of the one in the home folder
+        try:
+            with chdir(Path(__file__).parent):  # a file `matplotlibrc` of the current folder would come first
+                import matplotlib.figure
+        finally:
+            del os.environ["MATPLOTLIBRC"]
+            os.environ.update({name: value for name, value in theirs.items() if value is not None})
+    import matplotlib.figure
+
+    return matplotlib
+
+
 def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
-    """The painter's picture. At 5.6 inches its text can still be read when it is scaled to a phone."""
+    """The painter's picture, in matplotlib's own style. At 5.6 inches its text can be read when scaled to a phone.
+
+    Raises whatever a matplotlib raises that is missing or damaged.
+    """
+    matplotlib = imported()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    own = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
     pngs = {}
     for theme, (page, ink, grid) in THEMES.items():
         colours = {"text": ink, "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.edgecolor": grid}
@@ -41,8 +69,11 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
         style |= {"font.size": 11, "axes.grid": True, "axes.axisbelow": True, "legend.framealpha": 0.8}
         style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
         style |= {"legend.facecolor": page, "legend.edgecolor": grid}
-        with matplotlib.rc_context(style):
-            figure = Figure(figsize=(5.6, height), dpi=180, layout="constrained")
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about settings on their way out, and letters that no font has
+            matplotlib.rcParams.update(own | style)
+            figure = matplotlib.figure.Figure(figsize=(5.6, height), dpi=180, layout="constrained")
+            FigureCanvasAgg(figure)  # whatever backend is chosen
             painter(figure, *arguments)
             file = io.BytesIO()
             figure.savefig(file, format="png")
@@ -50,7 +81,7 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
     return Picture(**pngs)
 
 
-def add_legend(figure: Figure) -> None:
+def add_legend(figure: "Figure") -> None:
     """Add a legend above the axes, where it hides nothing. Long labels get a line each, because a phone is narrow."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = 2 if max(map(len, labels)) < 22 else 1
@@ -62,12 +93,14 @@ def add_legend(figure: Figure) -> None:
 
 def in_percent(axis, low: float | None = None, high: float | None = None) -> None:
     """Label an axis in percent, with the limits `low` and `high` if they are given."""
+    from matplotlib.ticker import PercentFormatter
+
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if low is not None:
         (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
 
 
-def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
+def curves(figure: "Figure", logs: list[tuple[str, list[dict]]]) -> None:
     """Loss above, learning rate below, over steps."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for i, (label, log) in enumerate(logs):
@@ -87,7 +120,7 @@ def curves(figure: Figure, logs: list[tuple[str, list[dict]]]) -> None:
         add_legend(figure)
 
 
-def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tuple[str, float, float]]) -> None:
+def accuracy(figure: "Figure", rows: list[tuple[str, int, int]], public: list[tuple[str, float, float]]) -> None:
     """A point and its interval for each of `rows` (label, right, total); public (label, median, best) in percent."""
     ax = figure.subplots()
     for y, (_, right, total) in enumerate(rows):
@@ -110,7 +143,7 @@ def accuracy(figure: Figure, rows: list[tuple[str, int, int]], public: list[tupl
         add_legend(figure)
 
 
-def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, int]]], xlabel: str) -> None:
+def groups(figure: "Figure", names: list[str], counts: dict[str, list[tuple[int, int]]], xlabel: str) -> None:
     """Accuracy, with intervals, in each group of questions: counts {run: (right, total) for each group}."""
     ax = figure.subplots()
     width = 0.22
@@ -129,7 +162,7 @@ def groups(figure: Figure, names: list[str], counts: dict[str, list[tuple[int, i
     add_legend(figure)
 
 
-def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
+def reliability(figure: "Figure", series: list[tuple[str, list[Bin]]]) -> None:
     """Accuracy of each bin over its mean confidence, with intervals; the diagonal is perfect calibration."""
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], "--", color=GREY, label="as often right as it says")
@@ -149,7 +182,7 @@ def reliability(figure: Figure, series: list[tuple[str, list[Bin]]]) -> None:
     add_legend(figure)
 
 
-def coverage(figure: Figure, curves: list[tuple[str, list[Coverage]]]) -> None:
+def coverage(figure: "Figure", curves: list[tuple[str, list[Coverage]]]) -> None:
     """The share of answers that are right, over the share of questions answered, surest first."""
     ax = figure.subplots()
     ax.axhline(0.9, color=GREY, linestyle=":", label="right nine times in ten")
@@ -169,14 +202,14 @@ def coverage(figure: Figure, curves: list[tuple[str, list[Coverage]]]) -> None:
     add_legend(figure)
 
 
-def confidences(figure: Figure, series: list[tuple[str, np.ndarray]], threshold: float | None) -> None:
+def confidences(figure: "Figure", series: list[tuple[str, np.ndarray]], threshold: float | None) -> None:
     """Histograms of confidences, one above the other. Each shows shares of its own group."""
     axes = np.atleast_1d(figure.subplots(len(series), 1, sharex=True, sharey=True))
     for i, (ax, (label, values)) in enumerate(zip(axes, series, strict=True)):
         weights = np.full(len(values), 1 / max(1, len(values)))
         ax.hist(values, bins=np.linspace(0, 1, 21), weights=weights, color=COLOURS[i])
         ax.set_title(f"{label}: {len(values)}", fontsize=10, loc="left")
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        in_percent(ax.yaxis)
         if threshold is not None:
             ax.axvline(threshold, color=GREY, linestyle="--")
     in_percent(axes[-1].xaxis, 0, 1)

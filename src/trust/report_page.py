@@ -105,13 +105,26 @@ class Page:
         self.sections: list[tuple[str, str, str]] = []  # (id, title, HTML)
         self.pictures: dict[str, figures.Picture] = {}
         self.script = ""  # JavaScript for the end of the page
+        self.undrawn: str | None = None  # why there are no more pictures,
+        self.missing: list[str] = []  # and which
 
     def section(self, name: str, title: str, *parts: str) -> None:
         self.sections.append((name, title, "".join(parts)))
 
     def picture(self, name: str, caption: str, height: float, painter, *arguments) -> str:
-        """HTML of a picture with its caption, which is also the text that a screen reader reads."""
-        drawn = self.pictures[name] = figures.draw(height, painter, *arguments)
+        """HTML of a picture with its caption, which is also the text that a screen reader reads.
+
+        Without a matplotlib that works, a note stands in its place, and `undrawn` says why.
+        """
+        try:
+            if self.undrawn is None:
+                self.pictures[name] = figures.draw(height, painter, *arguments)
+        except Exception as error:  # a package that is installed by half fails in any way
+            self.undrawn = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        if name not in self.pictures:
+            self.missing.append(name)
+            return paragraph(f"A picture is missing, as matplotlib could not draw it. Its caption: {caption}", "note")
+        drawn = self.pictures[name]
         light, dark = (f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (drawn.light, drawn.dark))
         return (
             f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'

@@ -24,7 +24,6 @@ from trust.report_page import LISTED, SHOWN, Page, bullets, counted, heading, in
 # Accuracy of public copies of the course's code on the course's own 500 dev questions, in percent: (median, best).
 PUBLIC = {"vanilla": (23.0, 31.8), "synthesizer": (11.0, 17.2), "perceiver": (8.6, 19.2), "rope": (31.6, 40.4)}
 PUBLIC_NOT_PRETRAINED = (1.6, 2.8)
-PUBLIC_QUESTIONS = 500
 
 
 def in_short(answered, sure, questions) -> list[str]:
@@ -101,22 +100,14 @@ def training(page, runs) -> None:
 def accuracy(page, answered, questions) -> None:
     n, london = len(questions.places), questions.places.count("London")
     rows = [("“London” for everyone", london, n)] + [(run.label, int(run.right.sum()), n) for run in answered]
-    public = [
-        (f"public, course's files: {name}", *PUBLIC[name])
-        for name in dict.fromkeys(run.record.get("variant") for run in answered)
-        if name in PUBLIC
-    ]
-    if any(run.record and not run.record.get("pretrained") for run in answered):
-        public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
-    if n != PUBLIC_QUESTIONS:  # other questions for certain: side by side, readers would compare the numbers
-        public = []
+    public = public_results(answered) if questions.of_course else []
     caption = (
         "Share of the questions answered exactly right. The line is the 95% interval: with this many questions, "
         "chance alone makes a run look better or worse by that much. It does not cover what another training "
         "seed would change."
     )
     if public:
-        caption += " Diamonds and stars: public copies of the course (median and best), on the course's own files."
+        caption += " Diamonds and stars: public copies of the course (median and best), on these same questions."
     cells = [[label, counted(right, total), interval(right, total)] for label, right, total in rows]
     other = [[name, f"{median}% (median)", f"best {best}%"] for name, median, best in public]
     page.section(
@@ -125,14 +116,22 @@ def accuracy(page, answered, questions) -> None:
         page.picture("accuracy", caption, 1.2 + 0.5 * (len(rows) + len(public)), figures.accuracy, rows, public),
         table(["run", "right", "95% interval"], cells + other),
         paragraph(
-            "The public copies of the course answered the 500 dev questions of the course's own files. They can be "
-            "compared with a run here only if this report is about those same questions. On other questions (these "
-            f"are {n} of {questions.path.name}) they are not a yardstick.",
+            f"{questions.path.name} holds the course's own dev questions. Public copies of the course answered them "
+            "after reading the course's texts. A run on other texts cannot be compared with them.",
             "note",
         )
         if public
         else "",
     )
+
+
+def public_results(answered) -> list[tuple[str, float, float]]:
+    """(label, median, best) of public copies of the course, for the kinds of runs that answered."""
+    names = dict.fromkeys(run.record.get("variant") for run in answered)
+    public = [(f"public, course's files: {name}", *PUBLIC[name]) for name in names if name in PUBLIC]
+    if any(run.record and not run.record.get("pretrained") for run in answered):
+        public.append(("public, course's files: no pretraining", *PUBLIC_NOT_PRETRAINED))
+    return public
 
 
 def grouped(page, name: str, caption: str, names: list[str], members: np.ndarray, answered, xlabel: str) -> str:
@@ -205,6 +204,8 @@ def frequency(page, answered, questions) -> None:
         for place, count in said.most_common(8)
     ]
     invented = sum(place not in questions.train for place in best.said)
+    others = [run.label for run in answered if run.record.get("questions_sha256") not in (None, questions.train_sha256)]
+    also = f" Not so for {', '.join(others)}, which was trained on other rows." if others else ""
     page.section(
         "frequency",
         title,
@@ -213,7 +214,7 @@ def frequency(page, answered, questions) -> None:
         table(["answer", "said", "is the answer here", "in the training rows", "said rightly"], rows),
         paragraph(
             f"{counted(invented, n)} of its answers are not the answer of any training row: they are places known "
-            "only from the texts, or misspelt ones.",
+            f"only from the texts, or misspelt ones.{also}",
             "note",
         ),
     )
@@ -286,6 +287,9 @@ def made(page, runs, questions, people) -> None:
     rows = [[run.label, str(run.path), run.sha256[:12] or "–"] for run in runs]
     unseen = people.path.name if people else "not given"
     items = [f"Questions: {questions.path.name}", f"People in no text: {unseen}"]
+    unsure = [run.label for run in runs if run.record and run.record.get("corpus_sha256") is None]
+    if unsure:
+        items.append(f"The record does not say on which texts it was trained: {', '.join(unsure)}.")
     for run in runs:
         if run.filed is not None:
             path, same = run.filed
@@ -306,15 +310,25 @@ def made(page, runs, questions, people) -> None:
     )
 
 
-def write(path: Path, runs: list, questions, unseen) -> None:
-    """Put the page together. Write it to `path`, and its pictures into the folder NAME-figures beside it."""
+def asked_about(questions) -> str:
+    """What the questions are, and whether the runs were trained to answer them, as far as it is known."""
+    n, name = len(questions.asked), questions.path.name
+    if questions.train is None:
+        return f"{n} questions of {name}."
+    if questions.trained_on:
+        return f"{n} questions of {name}, {questions.trained_on} of them among the training rows."
+    return f"{n} questions of {name}, none of them among the training rows."
+
+
+def write(path: Path, runs: list, questions, unseen) -> str | None:
+    """Put the page together. Write it to `path`, and its pictures into the folder NAME-figures beside it.
+
+    Returns None, or why there are no pictures.
+    """
     page = Page()
     answered = sorted((run for run in runs if run.said is not None), key=lambda run: -run.right.sum())
     sure = [run for run in answered if run.calibration is not None]
-    opening = paragraph(
-        f"{len(questions.asked)} questions of {questions.path.name}, which no run was trained to answer. Written on "
-        f"{date.today()} with torch {torch.__version__}."
-    )
+    opening = paragraph(f"{asked_about(questions)} Written on {date.today()} with torch {torch.__version__}.")
     short = bullets(in_short(answered, sure, questions))
     opening += f'<div class="short"><strong>In short</strong>{short}</div>'
     training(page, runs)
@@ -329,9 +343,13 @@ def write(path: Path, runs: list, questions, unseen) -> None:
     pairs(page, answered, questions)
     made(page, runs, questions, unseen)
     folder = path.with_name(f"{path.stem}-figures")
-    folder.mkdir(exist_ok=True)
+    if page.pictures:
+        folder.mkdir(exist_ok=True)
     for name, picture in page.pictures.items():
         with atomic_write(folder / f"{name}.png") as file:
             file.write(picture.light)
+    for name in page.missing:  # that of an earlier page would not belong to this one
+        (folder / f"{name}.png").unlink(missing_ok=True)
     with atomic_write(path) as file:
         file.write(page.html("What the model knows, and how far to trust it", opening).encode())
+    return page.undrawn
