@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 0 if training else 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
-        return fail(message_of(error))
+        return fail(message_of(error), status=getattr(error, "status", 2))
     except KeyboardInterrupt as stopped:
         if hasattr(stopped, "signum"):  # safe.unfinished.Stopped says how to continue
             return fail(*str(stopped).split("\n"), status=128 + stopped.signum)

@@ -134,7 +134,7 @@ def test_questions_are_mixed_into_pretraining_only_by_a_recipe_that_mixes(folder
     quick = stages.pretrain(
         "vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", recipe="quick", max_epochs=1, **SIZES
     )
-    alone = stages.pretrain("vanilla", "wiki.txt", "pre", recipe="quick", max_epochs=1, **SIZES)
+    alone = stages.pretrain("vanilla", "wiki.txt", "alone", recipe="quick", max_epochs=1, **SIZES)
     assert quick["tokens"] > alone["tokens"]
     with pytest.raises(ValueError, match="'course' mixes no questions"):
         stages.pretrain("vanilla", "wiki.txt", "pre", finetune_corpus_path="train.tsv", max_epochs=1, **SIZES)
@@ -144,9 +144,16 @@ def test_after_mixed_pretraining_finetuning_takes_the_refining_stage(folder):
     steps = []
     for questions in (None, "train.tsv"):
         stages.pretrain(
-            "vanilla", "wiki.txt", "pre", finetune_corpus_path=questions, recipe="strong", max_epochs=1, **SIZES
+            "vanilla",
+            "wiki.txt",
+            f"pre{questions}",
+            finetune_corpus_path=questions,
+            recipe="strong",
+            max_epochs=1,
+            **SIZES,
         )
-        steps.append(stages.finetune("vanilla", "wiki.txt", "fine", "train.tsv", reading_params_path="pre")["steps"])
+        files = ("wiki.txt", f"fine{questions}", "train.tsv")
+        steps.append(stages.finetune("vanilla", *files, reading_params_path=f"pre{questions}")["steps"])
     assert steps[0] == 10 * steps[1]
 
 
@@ -582,7 +589,7 @@ def test_plain_reaches_training_and_evaluation(finetuned, monkeypatch, capsys):
     monkeypatch.setattr(stages, "fastest", lambda *a, **named: pytest.fail("a faster step was asked for"))
     for words in (PRETRAIN, [*FINETUNE, "--reading_params_path", "pre", "--max_epochs", "1"]):
         capsys.readouterr()
-        assert run.main([*words, "--plain", "--device", "cpu"]) == 0
+        assert run.main([*words, "--plain", "--device", "cpu", "--overwrite"]) == 0
         assert "the plain step" in capsys.readouterr().out
     assert json.loads((finetuned / "pre.json").read_text(encoding="utf-8"))["plain"] is True
 
@@ -604,7 +611,7 @@ def test_the_loss_on_held_out_questions_is_logged(folder, command_words):
     assert run.main([*command_words, "--device", "cpu"]) == 0
     alone, lines = torch.load(path), Path(f"{path}.log.jsonl").read_text().splitlines()
     assert not any("validation_loss" in line for line in lines)
-    assert run.main([*command_words, "--eval_corpus_path", "train.tsv", "--device", "cpu"]) == 0
+    assert run.main([*command_words, "--eval_corpus_path", "train.tsv", "--device", "cpu", "--overwrite"]) == 0
     lines = [json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()]
     losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert losses and all(0 < loss < 10 for loss in losses)

@@ -129,7 +129,8 @@ def pretended_gpu(monkeypatch):
 
 def command(*words: str, device: str = "cpu") -> Untrained:
     """The trainer of a command line."""
-    assert run.main([*words, "--device", device]) == 0
+    again = [] if "--resume" in words or "--overwrite" in words else ["--overwrite"]
+    assert run.main([*words, *again, "--device", device]) == 0
     return Untrained.made[-1]
 
 
@@ -449,7 +450,8 @@ def test_the_command_trains_what_the_trainer_as_a_library_trains(trains):
 def test_the_validation_loss_is_logged_and_changes_no_parameter(trains, words, flags):
     path, written, logs = words[-1], [], []
     for held_out in ([], HELD_OUT):
-        assert run.main([*words, *TINY, *flags, *held_out, "--device", "cpu", "--max_epochs", "41"]) == 0
+        words_now = [*words, *TINY, *flags, *held_out, "--device", "cpu", "--max_epochs", "41", "--overwrite"]
+        assert run.main(words_now) == 0
         written.append(Path(path).read_bytes())
         logs.append([json.loads(line) for line in Path(f"{path}.log.jsonl").read_text().splitlines()])
     assert written[0] == written[1]

@@ -17,7 +17,7 @@ import stages
 import trainer
 from recipes import RECIPES
 from safe import job, unfinished
-from safe.files import read_tensors, write_tensors
+from safe.files import read_parameters, read_tensors, write_tensors
 from safe.record import command_line
 from safe.unfinished import Lock, Log, Stopped, UnfinishedRun
 from trainer import Diverged, Trainer, TrainerConfig
@@ -118,13 +118,44 @@ def test_a_complete_run_is_not_repeated(folder, capsys, monkeypatch):
     record = pretrain()
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     Path(".p.resume.1.tmp").touch()  # of a process that was killed while it checked whether it could write
-    assert pretrain(resume=True) == json.loads(json.dumps(record))
-    assert "p: complete already" in capsys.readouterr().out and not Path(".p.resume.1.tmp").exists()
+    for resume in (True, False):
+        assert pretrain(resume=resume) == json.loads(json.dumps(record))
+        assert "p: complete already" in capsys.readouterr().out and not Path(".p.resume.1.tmp").exists()
     with pytest.raises(pytest.fail.Exception):
-        pretrain(resume=True, seed=1)  # another run
-    Path("p").write_bytes(Path("p").read_bytes()[:-1])
-    with pytest.raises(pytest.fail.Exception):
-        pretrain(resume=True)
+        pretrain(overwrite=True)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("change", ["seed", "bytes", "record", "no record"])
+def test_finished_parameters_of_another_run_are_replaced_only_on_request(folder, change, resume):
+    pretrain()
+    if change == "bytes":
+        Path("p").write_bytes(Path("p").read_bytes()[:-1])
+    elif change == "record":
+        Path("p.json").write_text("{}")
+    elif change == "no record":  # made by the course's code
+        Path("p.json").unlink()
+    before, seed = Path("p").read_bytes(), int(change == "seed")
+    with pytest.raises(ValueError, match="p: there are parameters of another run: --overwrite replaces them"):
+        pretrain(resume=resume, seed=seed)
+    assert Path("p").read_bytes() == before
+    pretrain(overwrite=True, seed=seed)
+    assert read_parameters("p")[1]["seed"] == seed
+
+
+def test_a_stop_that_comes_while_the_result_is_written_is_not_lost(folder, monkeypatch):
+    """The parameters are complete, and the exit status still says that somebody asked to stop."""
+    save = job.save_parameters
+
+    def saved(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(*arguments)
+
+    monkeypatch.setattr(job, "save_parameters", saved)
+    with pytest.raises(Stopped, match="stopped: p is complete") as stopped:
+        pretrain()
+    assert stopped.value.signum == signal.SIGTERM
+    assert read_parameters("p")[1] is not None and not Path("p.resume").exists()
 
 
 def test_an_unfinished_run_is_discarded_only_on_request(folder, stop_after):
@@ -251,14 +282,14 @@ def test_checkpoints_are_written_as_often_as_asked_and_never_dominate(folder, mo
     pretrain(checkpoint_every=0)
     assert saved == list(range(1, STEPS + 1))
     saved.clear()
-    pretrain()
+    pretrain(overwrite=True)
     assert saved == [], "not within the first minute"
     clock = iter(range(10**6))  # every look at the clock takes a second, and so does saving
     monkeypatch.setattr(unfinished.time, "monotonic", lambda: float(next(clock)))
-    pretrain(checkpoint_every=1, max_epochs=40)
+    pretrain(checkpoint_every=1, max_epochs=40, overwrite=True)
     assert 2 <= len(saved) <= 3, "saving takes at most 2% of 120 steps"
     with pytest.raises(ValueError, match="checkpoint_every is nan"):
-        pretrain(checkpoint_every=float("nan"))
+        pretrain(checkpoint_every=float("nan"), overwrite=True)
 
 
 def test_a_checkpoint_with_other_settings_of_span_corruption_is_refused(folder, stop_after, monkeypatch):
@@ -371,7 +402,7 @@ def test_a_finished_run_keeps_its_log_until_the_next_one_is_finished(folder, sto
     finished = Path("p.log.jsonl").read_text()
     stop_after(4)
     with pytest.raises(Stopped):
-        pretrain(seed=1)
+        pretrain(seed=1, overwrite=True)
     assert Path("p.log.jsonl").read_text() == finished and Path("p.resume.log.jsonl").exists()
     pretrain(seed=1, resume=True)
     assert Path("p.log.jsonl").read_text() != finished and not list(folder.glob("p.resume*"))
@@ -383,7 +414,7 @@ def test_a_run_that_died_after_its_result_has_its_log_put_in_place(folder, monke
     with monkeypatch.context() as patch:
         patch.setattr(UnfinishedRun, "complete", lambda run: (_ for _ in ()).throw(SystemError("lights out")))
         with pytest.raises(SystemError):
-            pretrain(seed=1)
+            pretrain(seed=1, overwrite=True)
     assert Path("p.log.jsonl").read_text() == earlier
     record = pretrain(seed=1, resume=True)  # complete already
     assert Path("p.log.jsonl").read_text() != earlier and not list(folder.glob("p.resume*"))

@@ -18,6 +18,7 @@ from typing import Any
 
 from safe.exits import say
 from safe.flags import COMMANDS, PARSER, RefusedError
+from vocabulary import printable
 
 POSITIONAL = ("--function", "--variant", "--pretrain_corpus_path")
 OTHERS = ("--no-compile", "--backend")  # flags of the course that are none of ours
@@ -67,7 +68,9 @@ def with_hyphens(word: str, notes: list[str]) -> str:
     if flag.split("=")[0] not in known:
         return word
     strange = next(char for char in found[1] if char != "-")
-    notes.append(f"{word} begins with the dash U+{ord(strange):04X} instead of hyphens: read as {flag}")
+    notes.append(
+        f"{printable(word)} begins with the dash U+{ord(strange):04X} instead of hyphens: read as {printable(flag)}"
+    )
     return flag
 
 
@@ -124,7 +127,7 @@ def own_flags(words: list[str], name: str, notes: list[str]) -> list[str]:
                 left.pop(0)
                 if others[flag].nargs is None:
                     break
-        notes.append(f"{flag}: ignored: {name} has no such flag")
+        notes.append(f"{printable(flag)}: ignored: {name} has no such flag")
     return kept
 
 

@@ -338,6 +338,8 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
             )
         if not given[name].is_floating_point():
             raise ValueError(f"{path}: {name} holds {given[name].dtype} numbers: parameters are floating-point")
+        if not given[name].isfinite().all():
+            raise ValueError(f"{path}: {name} holds NaN or infinite numbers: no model can answer with them")
     model = GPT(config)
     model.load_state_dict(given)
     if tables:
