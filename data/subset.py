@@ -26,8 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="folder with the four files")
     parser.add_argument("target", type=Path, help="folder to make")
-    for part, count in {"train": 300, "dev": 60, "test": 60}.items():
-        parser.add_argument(f"--{part}", type=int, default=count, help=f"people of the {part} file (default {count})")
+    parser.add_argument("--train", type=int, default=300, help="people to train on (default 300)")
+    parser.add_argument("--dev", type=int, default=60, help="people to ask about (default 60)")
+    parser.add_argument("--test", type=int, default=60, help="people whose places nobody knows (default 60)")
     args = parser.parse_args()
     try:
         lines = read_corpus(args.source / "wiki.txt").split("\n")

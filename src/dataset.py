@@ -30,7 +30,8 @@ from torch.utils.data import Dataset
 
 from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, Vocabulary, message_of, printable, refuse_reserved
 
-DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+PROJECT = Path(__file__).resolve().parent.parent
+DATA_FOLDER = PROJECT / "data"
 LONGEST = 2**20  # characters of a line: a file with longer lines does not hold one document a line
 ON_DEVICE = 4 * 2**30  # bytes: a larger tensor of tokens stays on the host, for want of room beside a model
 
@@ -43,9 +44,9 @@ MAX_SHIFT = 16  # masks before the name, at most, in a recall example
 
 
 def find_file(path: str | Path) -> Path:
-    """`path` if it exists, else the file of that name in the project's data folder if that exists, else `path`."""
-    given, fallback = Path(path), DATA_FOLDER / path
-    return fallback if fallback.exists() and not given.exists() else given
+    """`path` in the first folder that has it: the current one, the project's, its data folder. Else `path`."""
+    places = [Path(path), PROJECT / path, DATA_FOLDER / path]
+    return next((place for place in places if place.exists()), Path(path))
 
 
 def read_text(path: str | Path) -> str:

@@ -51,6 +51,9 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
     """Call the function behind a command, and print what it found."""
     import stages
 
+    for given in [value for argument, value in arguments.items() if value and argument.endswith("corpus_path")]:
+        if str(found := stages.data.find_file(given)) != given:
+            print(f"reading {found}", file=sys.stderr)
     if name == "evaluate":
         result = stages.evaluate(**arguments)
         total, correct = result["total"], result["correct"]

@@ -157,7 +157,10 @@ def evaluate(
             files.check_writable(output, data.find_file(pretrain_corpus_path), questions_path, reading_params_path)
         # Says whose answers these are, so that no run's predictions can be handed in as another's.
         about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
-        about["sha256"] = files.file_sha256(reading_params_path)
+        about |= {
+            "sha256": files.file_sha256(reading_params_path),
+            "questions_sha256": files.file_sha256(questions_path),
+        }
         began = time.perf_counter()
         with files.atomic_write(outputs[0]) as file, files.atomic_write(outputs[1]) as record:
             predictions = answer(model, vocabulary, ids, lengths, plain)

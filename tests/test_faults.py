@@ -457,3 +457,27 @@ def test_show_prints_what_parameters_are_and_a_command_that_makes_the_same_bytes
 if __name__ == "__main__":
     os.environ["FUZZ"] = sys.argv[1]
     sys.exit(pytest.main([__file__, "-k", "mutated or any_bytes or any_command or fails_anywhere", "-rP"]))
+
+
+# ------------------------------------------------------------------------------------------------------- displays
+
+TRAIN = (
+    "{python} {run} pretrain vanilla {corpus} --writing_params_path p --n_layer 1 --n_head 2 --n_embd 16 "
+    "--block_size 72 --max_epochs 30 --batch_size 8 --device cpu"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    "ending", ["2>&1 | head -c 1", "2>&- >&-", "> /dev/full 2>&1", "2> /dev/full | true", "2>&1 | true"]
+)
+def test_a_display_that_fails_ends_no_training(tmp_path, ending):
+    if "/dev/full" in ending and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    root = Path(__file__).resolve().parent.parent
+    words = dict(python=sys.executable, run=root / "src" / "run.py", corpus=root / "data" / "quick" / "wiki.txt")
+    command = f"{TRAIN.format(**words)} {ending}"
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=variables, timeout=200, check=False)
+    state_dict, record = read_parameters(tmp_path / "p")
+    assert record["steps"] == 900 and not list(tmp_path.glob("p.resume*"))

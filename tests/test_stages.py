@@ -253,7 +253,7 @@ ACTS = {
     "deterministic": (True, lambda t: [t.deterministic]),
     "plain": (True, lambda t: [t.step is None]),
     "shard": (True, lambda t: [t.shard]),
-    "tb_expt_name": ("name", lambda t: [t.keep["tb_expt_name"]]),
+    "tb_expt_name": ("name", lambda t: [t.keep["tb_expt_name"].split("/")[1].removesuffix("_vanilla")]),
     "checkpoint_every": (5.0, lambda t: [t.keep["every"]]),
     "resume": (True, lambda t: [t.keep["resume"]]),
     "overwrite": (True, lambda t: [t.keep["overwrite"]]),

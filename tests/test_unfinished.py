@@ -478,6 +478,8 @@ def test_a_run_that_diverges_names_the_last_good_checkpoint(folder):
 
 
 def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
     class SummaryWriter:
         written = []
 
@@ -499,6 +501,32 @@ def test_the_log_goes_to_a_file_and_to_tensorboard(tmp_path, monkeypatch):
         log.close()
         assert (tmp_path / "log.jsonl").read_text() == "".join(lines) + '{"step": 7, "loss": 0.5}\n'
         assert SummaryWriter.written == [("expt/mine", 6 if lines else None), ("loss", 0.5, 7), "closed"]
+
+
+def test_every_run_has_a_curve_of_its_own_and_a_continued_one_goes_on_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for new in (True, False, True, True, False):
+        folder = unfinished.curve_folder("pretrain/name_rope", new)
+        folder.mkdir(parents=True, exist_ok=True)
+        found.append(folder.as_posix().removeprefix("expt/pretrain/"))
+    assert found == ["name_rope", "name_rope", "name_rope_2", "name_rope_3", "name_rope_3"]
+
+
+@pytest.mark.parametrize("broken", ["__init__", "add_scalar"])
+def test_tensorboard_that_fails_ends_no_run(tmp_path, monkeypatch, capsys, broken):
+    def fail(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    writer = type("SummaryWriter", (), {"__init__": lambda *a, **k: None, "add_scalar": lambda *a: None})
+    setattr(writer, broken, fail)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=writer))
+    log = Log(tmp_path / "log.jsonl", [], "mine")
+    for step in (1, 2):
+        log.add({"step": step, "loss": 0.5})
+    log.close()
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == 2
+    assert capsys.readouterr().err.count("warning: ") == 1
 
 
 def test_asking_for_tensorboard_where_it_is_missing_is_an_error(tmp_path, monkeypatch):

@@ -112,11 +112,17 @@ def check_outputs(path: str | Path, *inputs: str | Path | None) -> None:
 
 def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
     """Write `content` atomically, for `read_tensors`. Returns the sha256 of the file. Raises OSError if it fails."""
-    buffer = io.BytesIO()  # torch.save into a file reports a full disk as a RuntimeError
-    torch.save(content, buffer)
+    saved = in_memory(content)
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
-    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+        file.write(saved)
+    return hashlib.sha256(saved).hexdigest()
+
+
+def in_memory(content: dict[str, Any]) -> memoryview:
+    """What torch.save writes. Into a file it would report a full disk as a RuntimeError."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) -> dict[str, Any]:
@@ -124,11 +130,15 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
 
     Returns the record as written: it includes the sha256 of the parameter file, which `read_parameters` checks.
     """
-    sha256 = write_tensors(path, {name: value.cpu() for name, value in model.state_dict().items()})
-    record = record | {"sha256": sha256}
-    with atomic_write(f"{path}.json") as file:
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        file.write(text.encode(errors="backslashreplace") + b"\n")  # JSON's own escape, for file names not in UTF-8
+    content = in_memory({name: value.cpu() for name, value in model.state_dict().items()})
+    record = record | {"sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    # A full disk shows before either file is replaced: the record is written, then the parameters, then it is renamed.
+    with atomic_write(f"{path}.json") as sidecar:
+        sidecar.write(text.encode(errors="backslashreplace") + b"\n")  # JSON's own escape, for names not in UTF-8
+        sidecar.flush()
+        with atomic_write(path) as file:
+            file.write(content)
     return record
 
 

@@ -69,7 +69,9 @@ def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
     if (complete := finished(job, path, record)) is not None:
         say(f"{path}: complete already")
         return complete
-    keep: dict[str, Any] = {"every": job.running.checkpoint_every, "tb_expt_name": job.running.tb_expt_name}
+    name = job.running.tb_expt_name
+    keep: dict[str, Any] = {"every": job.running.checkpoint_every}
+    keep["tb_expt_name"] = name and f"{about['command']}/{name}_{job.model.config.variant}"
     keep |= {"resume": job.running.resume, "overwrite": job.running.overwrite, "sharded": job.sharded}
     keep |= {"first": job.is_first, "alone": job.processes is None}
     machine = {"device": record["device"], "torch": str(torch.__version__), "threads": torch.get_num_threads()}

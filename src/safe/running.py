@@ -24,7 +24,9 @@ class Running:
     resume: bool = flag(False, HOW, "continue the unfinished run, if there is one")
     overwrite: bool = flag(False, HOW, "replace what is there: an unfinished run, or finished parameters")
     checkpoint_every: float = flag(60, HOW, "seconds between checkpoints, 0: each step (default 60)", type=float)
-    tb_expt_name: str | None = flag(None, HOW, "log to TensorBoard as well, under expt/NAME", metavar="NAME")
+    tb_expt_name: str | None = flag(
+        None, HOW, "log to TensorBoard too, in expt/STAGE/NAME_VARIANT", metavar="NAME"
+    )
     plain: bool = flag(False, SPEED, "compute each step as src/trainer.py and model.py are written, without src/fast")
     dtype: str | None = flag(
         None, SPEED, "precision of matrix products on a GPU (default: the recipe's)", choices=DTYPES

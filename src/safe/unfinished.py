@@ -257,7 +257,10 @@ class Log:
             except ImportError:
                 raise ValueError("--tb_expt_name needs the package tensorboard: pip install tensorboard") from None
             after = json.loads(lines[-1])["step"] + 1 if lines else None  # what a lost process drew beyond this goes
-            self.writer = SummaryWriter(f"expt/{tb_expt_name}", purge_step=after)
+            try:
+                self.writer = SummaryWriter(str(curve_folder(tb_expt_name, new=not lines)), purge_step=after)
+            except OSError as error:
+                warn(f"expt/{tb_expt_name}: no TensorBoard log: {error.strerror or error}")
         with atomic_write(path) as file:
             file.write("".join(lines).encode())
         self.file: BinaryIO = open(path, "r+b", buffering=0)  # closed by close
@@ -269,9 +272,12 @@ class Log:
         self.lines.append(text)
         self.pending += text.encode()
         self._write()
-        if self.writer is not None:
-            for name in line.keys() - {"step"}:
+        try:
+            for name in line.keys() - {"step"} if self.writer is not None else ():
                 self.writer.add_scalar(name, line[name], line["step"])
+        except Exception as error:  # its thread may have met a full disk, of which it tells in ways of its own
+            self.writer = None
+            warn(f"no more lines for TensorBoard: {error}")
 
     def _write(self) -> None:
         try:
@@ -290,7 +296,20 @@ class Log:
             self._write()
         self.file.close()
         if self.writer is not None:
-            self.writer.close()
+            with suppress(Exception):
+                self.writer.close()
+
+
+def curve_folder(name: str, new: bool) -> Path:
+    """The folder of a curve in TensorBoard: expt/NAME, and expt/NAME_2, ... for later runs of the same name.
+
+    A new run gets a folder that is not there yet; a continued one gets the latest.
+    """
+    number, folder = 1, Path("expt") / name
+    while folder.exists() and (new or folder.with_name(f"{Path(name).name}_{number + 1}").exists()):
+        number += 1
+        folder = folder.with_name(f"{Path(name).name}_{number}")
+    return folder
 
 
 class Lock:
