@@ -105,6 +105,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
     parser.add_argument("--device", nargs="+", default=[None], help="one device, or several that the runs take in turn")
     args = parser.parse_args()
+    for name in ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv"):
+        if not (args.data / name).is_file():
+            parser.error(f"--data {args.data}: there is no {name}")
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:

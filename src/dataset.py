@@ -16,6 +16,7 @@ This module knows no model and chooses no device. Run it to look at examples:
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from vocabulary import MASK, MASK_CHAR, PAD, PAD_CHAR, Vocabulary, message_of, p
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATA_FOLDER = PROJECT / "data"
+LARGEST = 2**30  # bytes of a file that is read as a whole; larger corpora are mapped (fast/corpus_file.py)
 LONGEST = 2**20  # characters of a line: a file with longer lines does not hold one document a line
 ON_DEVICE = 4 * 2**30  # bytes: a larger tensor of tokens stays on the host, for want of room beside a model
 
@@ -52,10 +54,15 @@ def find_file(path: str | Path) -> Path:
 def read_text(path: str | Path) -> str:
     """The file as text: UTF-8 with or without a byte order mark; every style of line end becomes a newline.
 
-    Raises OSError if the file cannot be read, and ValueError with file and line if it is not UTF-8.
+    Raises OSError if the file cannot be read. Raises ValueError if it is a pipe or a device, too large for memory, or
+    not UTF-8, then with the line.
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path}: Is a directory")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path}: not a plain file, and it is read more than once: save it as a file first")
+    if Path(path).stat().st_size > LARGEST:
+        raise ValueError(f"{path}: larger than {LARGEST:,} bytes: no file of questions or documents for this")
     raw = Path(path).read_bytes()
     try:
         text = raw.decode().removeprefix("\ufeff")  # "utf-8-sig" would count the position of an error from the mark
@@ -466,7 +473,11 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
     examples = [zip("xy", dataset[i], strict=True) for i in range(min(4, len(dataset)))]
     decode = corpus.vocabulary.decode
-    print("\n".join([f"{name}: {printable(decode(ids.tolist()))}" for example in examples for name, ids in example]))
+    lines = [f"{name}: {printable(decode(ids.tolist()))}" for example in examples for name, ids in example]
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
     return 0
 
 

@@ -27,10 +27,11 @@ from fast.steps import fastest
 from model import GPT, GPTConfig
 from recipes import SIZES, Recipe, find_recipe
 from safe import files
+from safe.exits import say
 from safe.job import Job, train, unless_refused
 from safe.record import check_vocabulary, recipe_of, recordable
 from safe.running import Running
-from vocabulary import MASK, PAD, Vocabulary
+from vocabulary import MASK, MASK_CHAR, PAD, Vocabulary
 
 IN_MEMORY = 64 * 2**20  # bytes: a smaller corpus is simply loaded; a larger one is mapped from disk as token ids
 # Prompts of like length that are answered together: as many as memory allows on a GPU, as fit the caches of a CPU.
@@ -248,7 +249,11 @@ def open_questions(path: str | Path | None, corpus: data.CharCorruptionDataset) 
     if path is None:
         return None
     path = data.find_file(path)
-    return data.NameDataset(corpus, data.read_text(path), source=path)
+    questions = data.NameDataset(corpus, data.read_text(path), source=path)
+    longest = max(len(row) - len(row.split(MASK_CHAR)[0]) - 2 for row in questions.data)
+    if longest >= ANSWER_LENGTH:
+        say(f"warning: {path}: a place has {longest} characters, and answers end after {ANSWER_LENGTH}", to_stderr=True)
+    return questions
 
 
 @contextmanager

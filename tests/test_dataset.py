@@ -1,6 +1,7 @@
 """Shows what the readers accept, how span corruption is distributed, which targets of a question count, and scoring."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -366,3 +367,14 @@ def test_the_courses_files_have_the_known_numbers_of_rows(course_data):
     assert evaluate_places(course_data / "birth_dev.tsv", ["London"] * 500) == (500, 25)
     questions = [question for question, _ in read_places(course_data / "birth_test_inputs.tsv")]
     assert encode_questions(questions, corpus.vocabulary, BLOCK_SIZE, "test")[0].shape[0] == 437
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("read", [read_text, read_corpus, read_places])
+def test_what_is_no_plain_file_is_refused_instead_of_read_for_ever(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(3 * 2**30)
+    for name, reason in {"pipe": "not a plain file", "sparse": "larger than", "/dev/zero": "not a plain file"}.items():
+        with pytest.raises(ValueError, match=reason):
+            read(tmp_path / name)

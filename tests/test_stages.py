@@ -253,7 +253,7 @@ ACTS = {
     "deterministic": (True, lambda t: [t.deterministic]),
     "plain": (True, lambda t: [t.step is None]),
     "shard": (True, lambda t: [t.shard]),
-    "tb_expt_name": ("name", lambda t: [t.keep["tb_expt_name"].split("/")[1].removesuffix("_vanilla")]),
+    "tb_expt_name": ("name", lambda t: [t.keep["tb_expt_name"] and t.keep["tb_expt_name"].split("/")[1].split("_")[0]]),
     "checkpoint_every": (5.0, lambda t: [t.keep["every"]]),
     "resume": (True, lambda t: [t.keep["resume"]]),
     "overwrite": (True, lambda t: [t.keep["overwrite"]]),
@@ -322,6 +322,24 @@ def test_batch_size_counts_documents_and_the_schedule_ends_with_max_epochs():
     assert config.batch_size == 8 and config.final_tokens == 2 * 12 * BLOCK_SIZE
     unusual = command(*PRETRAIN, *given, "unusual").config  # has a schedule of fixed length
     assert unusual.max_epochs == 2 and unusual.final_tokens == 5 * (DOCUMENTS + 1) * BLOCK_SIZE
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 65])
+def test_a_shorter_run_leaves_its_warmup_at_the_same_share_of_its_steps(epochs):
+    """The rate of a run of 10 epochs reaches its peak, as that of 650 does."""
+    config = command(*PRETRAIN, *TINY, "--recipe", "strong", "--max_epochs", str(epochs)).config
+    whole = RECIPES["strong"].pretrain
+    assert config.warmup_tokens == pytest.approx(whole.warmup_tokens * epochs / whole.max_epochs, abs=1)
+    course = command(*PRETRAIN, *TINY, "--recipe", "course", "--max_epochs", str(epochs)).config
+    assert course.warmup_tokens == 512 * 20, "the course's schedule is of a fixed length"
+
+
+def test_places_that_no_answer_can_hold_are_warned_about(capsys):
+    Path("long.tsv").write_text("Bo?\t" + "Oslo" * 8 + "\n", encoding="utf-8")
+    command(
+        "finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "long.tsv", "--writing_params_path", "l", *TINY
+    )
+    assert "warning: long.tsv: a place has 32 characters" in capsys.readouterr().err
 
 
 def test_the_third_mask_is_in_the_examples_and_in_the_record():

@@ -158,6 +158,8 @@ def export(path: str | Path, outputs_path: str | Path, format: str = "course") -
 
 # ---------------------------------------------------------------------------------------------------------- reading
 
+LARGEST_RECORD = 2**26  # bytes: a vocabulary of all of Unicode takes 7 million
+
 
 def open_plain(path: str | Path) -> BinaryIO:
     """The file, open. Raises ValueError for what is none: a pipe waits for ever, and a device has no end."""
@@ -289,6 +291,8 @@ def read_record(path: str | Path) -> Any:
     sidecar = Path(f"{path}.json")
     if not sidecar.exists():
         return None
+    if sidecar.stat().st_size > LARGEST_RECORD or not sidecar.is_file():
+        raise ValueError(f"{sidecar}: not a record: it is no plain file of at most {LARGEST_RECORD:,} bytes")
     try:
         return json.loads(sidecar.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -24,9 +24,7 @@ class Running:
     resume: bool = flag(False, HOW, "continue the unfinished run, if there is one")
     overwrite: bool = flag(False, HOW, "replace what is there: an unfinished run, or finished parameters")
     checkpoint_every: float = flag(60, HOW, "seconds between checkpoints, 0: each step (default 60)", type=float)
-    tb_expt_name: str | None = flag(
-        None, HOW, "log to TensorBoard too, in expt/STAGE/NAME_VARIANT", metavar="NAME"
-    )
+    tb_expt_name: str | None = flag(None, HOW, "log to TensorBoard too, in expt/STAGE/NAME_VARIANT", metavar="NAME")
     plain: bool = flag(False, SPEED, "compute each step as src/trainer.py and model.py are written, without src/fast")
     dtype: str | None = flag(
         None, SPEED, "precision of matrix products on a GPU (default: the recipe's)", choices=DTYPES
@@ -43,5 +41,9 @@ class Running:
         return cls(**{name: options[name] for name in own}), {k: v for k, v in options.items() if k not in own}
 
     def of(self, stage: Stage, learning_rate: float | None) -> Stage:
-        """The stage with what the caller wants changed."""
-        return override(stage, learning_rate=learning_rate, max_epochs=self.max_epochs, batch_size=self.batch_size)
+        """The stage with what the caller wants changed. A warmup and a schedule that end with the stage go with it."""
+        warmup = stage.warmup_tokens
+        if self.max_epochs is not None and stage.schedule_epochs is None:
+            warmup = round(warmup * self.max_epochs / stage.max_epochs)
+        changed = dict(learning_rate=learning_rate, max_epochs=self.max_epochs, batch_size=self.batch_size)
+        return override(stage, **changed, warmup_tokens=warmup)
