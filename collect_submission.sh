@@ -55,7 +55,7 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-manifest=(src/*.py src/*/*.py src/trust/report.js)
+manifest=(src/*.py src/*/*.py src/*/*/*.py src/trust/report.js)
 for file in london_baseline.py london_baseline_accuracy.txt; do # the second is handed in where a handout says so
   [ ! -s "$file" ] || manifest+=("$file")
 done

@@ -1,14 +1,17 @@
 """A corpus file as token ids mapped from disk, for texts larger than memory.
 
-The text is read once, a megabyte at a time, and its token ids are stored beside it. After that, opening a corpus of any
-size reads one small file, and the system fetches the pages of tokens that a batch asks for.
+The text is read once, a megabyte at a time, and its token ids are stored beside it. After that, opening a corpus reads
+the stored ids once, to see that they are those that were made, and the system fetches the pages that a batch asks for.
 
     wiki.txt
-    .wiki.txt.tokens/corpus.json      which text this is, its vocabulary, and how much there is of it
+    .wiki.txt.tokens/corpus.json      which text this is, its vocabulary, how much there is of it, hashes of the arrays
     .wiki.txt.tokens/tokens.HASH      (characters,) uint8, int16 or int32: all documents, end to end
     .wiki.txt.tokens/starts.HASH      (documents + 1,) int64: document i is tokens[starts[i]:starts[i + 1]]
 
 HASH covers the text and everything that corpus.json says about it, so a record never meets the arrays of another.
+Bytes that were altered since are found by the hashes of the arrays, and made again. Opening costs one SHA-256 of them,
+a second or two for each gigabyte on most processors, and as long as the disk takes if they are not in memory. The
+hashes find damage. They are no proof against somebody who writes both the arrays and corpus.json.
 Python objects are made for the documents of one piece of text, never for all. The folder can be deleted at any time.
 """
 
@@ -23,16 +26,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 import dataset
-from safe.files import atomic_write, file_sha256
-from vocabulary import MASK_CHAR, PAD_CHAR, Vocabulary, code_points, refuse_reserved, smallest_type
+from safe.files import LARGEST_RECORD, atomic_write, file_sha256, open_plain
+from vocabulary import MASK, MASK_CHAR, PAD_CHAR, Vocabulary, code_points, refuse_reserved, smallest_type
 
-FORMAT = 3  # of the files: raise it when their meaning changes, or the rules of the vocabulary
+FORMAT = 4  # of the files: raise it when their meaning changes, or the rules of the vocabulary
 PIECE = 2**20  # bytes read at a time
 ABANDONED = 600  # seconds without a write after which a temporary file belongs to a dead process
 
@@ -84,8 +87,7 @@ def open_documents(path: str | Path) -> EncodedDocuments:
             print(f"{folder}: {error.strerror}: using {temporary}, for this run only", file=sys.stderr)
             folder = Path(temporary)
         try:
-            _build_cache(folder, path, record)
-            return _map(folder, record)
+            return _map(folder, _build_cache(folder, path, record))
         except OSError as error:
             size = sum(dtype.itemsize * length for _, dtype, length in _layout(folder, record))
             raise OSError(f"{folder}: cannot hold the tokens of {path}, {size:,} bytes: {error.strerror}") from None
@@ -140,7 +142,7 @@ def _stamp(path: Path) -> list[int]:
 
 def _layout(folder: Path, record: dict[str, Any]) -> list[tuple[Path, np.dtype, int]]:
     """(path, type, length) of the tokens and of the starts that belong to a record."""
-    key = hashlib.sha256(json.dumps(record | {"text": None}, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(record | {"text": None, "arrays": None}, sort_keys=True).encode()).hexdigest()[:16]
     return [
         (folder / f"tokens.{key}", smallest_type(len(record["vocabulary"])), record["characters"]),
         (folder / f"starts.{key}", np.dtype(np.int64), record["documents"] + 1),
@@ -150,24 +152,39 @@ def _layout(folder: Path, record: dict[str, Any]) -> list[tuple[Path, np.dtype, 
 def _open_cache(folder: Path, path: Path) -> EncodedDocuments | None:
     """The documents of `path` if `folder` holds them complete, else None. Nothing is repaired."""
     try:
-        record = json.loads((folder / "corpus.json").read_bytes())
-        documents = _map(folder, record)
+        with open_plain(folder / "corpus.json") as file:
+            record = json.loads(file.read(LARGEST_RECORD))
+        if record["format"] != FORMAT:
+            return None
         if record["text"] != (stamp := _stamp(path)):
             if record["sha256"] != file_sha256(path):
                 return None
             with suppress(OSError):  # in a folder that cannot be written, every start costs a hash
                 _write_record(folder, record | {"text": stamp})
-        return documents if record["format"] == FORMAT else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # the file may contain anything
+        return _map(folder, record)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # they may contain anything
         return None
 
 
 def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
     """The arrays of a record, mapped from disk. Raises OSError or ValueError if they are not what it says."""
-    tokens, starts = [np.memmap(path, dtype, mode="r") for path, dtype, _ in _layout(folder, record)]
-    characters, documents = record["characters"], record["documents"]
-    if (len(tokens), len(starts), starts[-1]) != (characters, documents + 1, characters):
-        raise ValueError(f"{folder}: the arrays are not those of the record")
+    vocabulary = Vocabulary(record["vocabulary"])
+    (token_path, token_type, characters), (start_path, start_type, length) = _layout(folder, record)
+    with open_plain(token_path) as token_file, open_plain(start_path) as start_file:
+        # The files that are mapped are those that were checked, whatever happens to their names meanwhile.
+        tokens, starts = np.memmap(token_file, token_type, mode="r"), np.memmap(start_file, start_type, mode="r")
+        if (len(tokens), len(starts), starts[0], starts[-1]) != (characters, length, 0, characters):
+            raise ValueError(f"{folder}: the arrays are not those of the record: remove the folder")
+        hashes, last = [hashlib.sha256(), hashlib.sha256()], -1
+        for ids in _numbers(token_file, token_type, hashes[0]):
+            if ids.min() <= MASK or ids.max() >= len(vocabulary):
+                raise ValueError(f"{token_path}: holds numbers that are no token ids: remove the folder")
+        for offsets in _numbers(start_file, start_type, hashes[1]):
+            if offsets[0] <= last or (offsets[1:] <= offsets[:-1]).any():
+                raise ValueError(f"{start_path}: the documents overlap: remove the folder")
+            last = offsets[-1]
+    if record["arrays"] != [found.hexdigest() for found in hashes]:
+        raise ValueError(f"{folder}: the arrays were altered after they were made: remove the folder")
     for array in (tokens, starts):
         # A batch reads some hundred bytes at random places. With megabytes read ahead at each, a text larger than
         # memory would push itself out of it: a batch took over 300 ms instead of 16. Smaller arrays may be copied
@@ -175,11 +192,22 @@ def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
         if array.nbytes > dataset.ON_DEVICE and hasattr(mmap, "MADV_RANDOM"):
             mapped: Any = array.base
             mapped.madvise(mmap.MADV_RANDOM)
-    return EncodedDocuments(tokens, starts, Vocabulary(record["vocabulary"]))
+    return EncodedDocuments(tokens, starts, vocabulary)
 
 
-def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> None:
-    """Write the arrays, then the record, which makes them valid. Then remove the arrays of earlier texts.
+def _numbers(file: BinaryIO, dtype: np.dtype, found: Any) -> Iterator[np.ndarray]:
+    """The numbers of an open file, a megabyte at a time; their bytes go into the hash `found`.
+
+    Read, not mapped: the pages of a mapping would count as memory of this process.
+    """
+    file.seek(0)  # mapping it moved to its end
+    while raw := file.read(2**20):
+        found.update(raw)
+        yield np.frombuffer(raw, dtype)
+
+
+def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the arrays, then the record, which makes them valid and is returned. Remove the arrays of earlier texts.
 
     Each file appears complete and under a name that only this text has, so two processes may build at the same time.
     """
@@ -187,21 +215,29 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> None:
     vocabulary, written = Vocabulary(record["vocabulary"]), 0  # tokens
     # Written, not mapped: the pages of a mapping that were written to count as memory of this process.
     with atomic_write(token_path) as token_file, atomic_write(start_path) as start_file:
-        start_file.write(np.zeros(1, dtype=np.int64).tobytes())
+        hashes = {token_file: hashlib.sha256(), start_file: hashlib.sha256()}
+
+        def write(file: BinaryIO, numbers: np.ndarray) -> None:
+            hashes[file].update(numbers.tobytes())
+            file.write(numbers.tobytes())
+
+        write(start_file, np.zeros(1, dtype=np.int64))
         try:
             for piece in _read_pieces(path, "encoding"):
                 tokens, starts = vocabulary.encode_rows(piece)
-                token_file.write(tokens.tobytes())
-                start_file.write((written + starts[1:]).tobytes())
+                write(token_file, tokens)
+                write(start_file, written + starts[1:])
                 written += len(tokens)
             if _stamp(path) != record["text"]:
                 raise ValueError
         except ValueError:  # also from reading: bytes that are not UTF-8, or a long line, were not there before
             raise ValueError(f"{path}: was changed while it was read: try again when it is complete") from None
+    record = record | {"arrays": [found.hexdigest() for found in hashes.values()]}
     _write_record(folder, record)
     for old in {*folder.glob("tokens.*"), *folder.glob("starts.*")} - {token_path, start_path}:
         with suppress(OSError):  # another process may have it open, or may have removed it
             old.unlink()
+    return record
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Theirs:
 def without_layout(cls: type, inputs: int = 1) -> type:
     """Their attention class for our blocks, which hand over a layout (and a mask) besides the tensors."""
 
-    class Attention(cls):  # type: ignore
+    class Attention(cls):
         def forward(self, *arguments: Any, **layouts: Any) -> Any:
             return super().forward(*arguments[:inputs])
 
