@@ -1,6 +1,7 @@
 """A corpus mapped from disk equals the corpus in memory. Its cache is made once and used only if it is right."""
 
 import functools
+import hashlib
 import io
 import json
 import os
@@ -444,3 +445,88 @@ def test_a_line_that_is_too_long_is_refused_with_its_number(text, monkeypatch, n
             read(text)
     text.write_text(before + "a" * 5000 + "\nfine")
     assert read_corpus(text) == "\n".join(open_documents(text)) + "\n"
+
+
+# ---------------------------------------------------------------------------------------------------- altered bytes
+
+
+def another_token(tokens: np.ndarray) -> np.ndarray:
+    """One letter of the text becomes another one: nothing but the hash tells."""
+    return np.append(tokens[:-1], tokens[0])
+
+
+ALTERED = [
+    ("tokens", another_token),
+    ("tokens", lambda tokens: tokens + 100),  # beyond the vocabulary
+    ("tokens", lambda tokens: tokens * 0),
+    ("starts", lambda starts: np.array([0, 12, 6, 16])),
+    ("starts", lambda starts: np.array([0, 6, 6, 16])),
+    ("starts", lambda starts: np.array([0, 5, 11, 16])),
+    ("starts", lambda starts: np.array([0, -5, 10**9, 16])),
+    ("starts", lambda starts: np.array([1, 6, 11, 16])),
+]
+
+
+def alter(folder: Path, name: str, change) -> Path:
+    file = next(folder.glob(f"{name}.*"))
+    before = file.stat()
+    numbers = np.fromfile(file, {"tokens": np.uint8, "starts": np.int64}[name])
+    changed = change(numbers).astype(numbers.dtype)
+    assert not np.array_equal(changed, numbers)
+    changed.tofile(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return file
+
+
+@pytest.mark.parametrize("name, change", ALTERED)
+def test_altered_bytes_are_never_trained_on(text, folder, name, change):
+    wanted = outcome(text, read_corpus)
+    alter(folder, name, change)
+    assert outcome(text, open_documents) == wanted
+
+
+@pytest.mark.parametrize("name, change", ALTERED[1:5] + ALTERED[6:])
+def test_numbers_that_cannot_be_are_refused_even_if_the_record_has_their_hash(text, folder, name, change):
+    record = json.loads((folder / "corpus.json").read_bytes())
+    file = alter(folder, name, change)
+    record["arrays"][name == "starts"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "corpus.json").write_text(json.dumps(record))
+    assert outcome(text, open_documents) == outcome(text, read_corpus)
+
+
+@given(st.sampled_from(["tokens", "starts", "corpus.json"]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_altered_byte_anywhere_is_found(name, data):
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "text.txt")
+        path.write_bytes(TEXT.encode())
+        open_documents(path)
+        file = next(path.with_name(".text.txt.tokens").glob(f"{name}*"))
+        raw = bytearray(file.read_bytes())
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+        file.write_bytes(raw)
+        assert outcome(path, open_documents) == outcome(path, read_corpus)
+
+
+def test_documents_that_overlap_across_the_pieces_that_are_checked_are_found(tmp_path):
+    """2**13 starts are read at a time."""
+    path, n = tmp_path / "text.txt", 2**13 + 5
+    path.write_text("ab\n" * n)
+    folder = path.with_name(".text.txt.tokens")
+    assert len(open_documents(path)) == n
+    for place in (2**13, n - 1):
+        alter(folder, "starts", lambda starts, place=place: np.where(np.arange(n + 1) == place, 0, starts))
+        record = json.loads((folder / "corpus.json").read_bytes())
+        record["arrays"][1] = hashlib.sha256(next(folder.glob("starts.*")).read_bytes()).hexdigest()
+        with pytest.raises(ValueError, match="the documents overlap: remove the folder"):
+            corpus_file._map(folder, record)
+        assert open_documents(path)[place] == "ab"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["corpus.json", "tokens.*", "starts.*"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(text, folder, name):
+    file = next(folder.glob(name))
+    file.unlink()
+    os.mkfifo(file)
+    assert list(open_documents(text)) == DOCUMENTS

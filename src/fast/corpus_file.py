@@ -196,12 +196,12 @@ def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
 
 
 def _numbers(file: BinaryIO, dtype: np.dtype, found: Any) -> Iterator[np.ndarray]:
-    """The numbers of an open file, a megabyte at a time; their bytes go into the hash `found`.
+    """The numbers of an open file, a few thousand at a time; their bytes go into the hash `found`.
 
     Read, not mapped: the pages of a mapping would count as memory of this process.
     """
     file.seek(0)  # mapping it moved to its end
-    while raw := file.read(2**20):
+    while raw := file.read(2**16):
         found.update(raw)
         yield np.frombuffer(raw, dtype)
 
