@@ -306,7 +306,8 @@ class NameDataset(RowDataset):
             if place is None:
                 raise ValueError(f"{where}: no tab and no place: training needs the answers")
             if (size := len(question) + len(place) + 2) > self.entries + 1:
-                raise ValueError(f"{where}: {size} characters with masks, the block holds {self.entries + 1}")
+                what = f"{size} characters with masks, the block holds {self.entries + 1}"
+                raise ValueError(f"{where}: {what}: set a larger block_size")
             vocabulary.encode(question + place, where)  # refuses characters without a token
             self.data.append(f"{question}{MASK_CHAR}{place}{MASK_CHAR}")
             question_length.append(len(question))
