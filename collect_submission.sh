@@ -55,7 +55,9 @@ if [ $# -eq 0 ]; then
   done
 fi
 
+shopt -s nullglob
 manifest=(src/*.py src/*/*.py src/*/*/*.py src/trust/report.js)
+shopt -u nullglob
 for file in london_baseline.py london_baseline_accuracy.txt; do # the second is handed in where a handout says so
   [ ! -s "$file" ] || manifest+=("$file")
 done

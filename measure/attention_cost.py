@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from attention import VARIANTS, WHOLE_ROWS, CausalCrossAttention, Rows
 from fast.rows import FusedRows
-from model import GPTConfig, after_reach
+from model import GPTConfig, last_seen
 
 WRITTEN_OUT = "vanilla, written out"
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -51,10 +51,10 @@ class Bottleneck(nn.Module):
         self.middle = VARIANTS[config.variant](config)
 
     def forward(self, x: Tensor, rows: Rows = WHOLE_ROWS) -> Tensor:
-        after = after_reach(self.config, x.size(1), x.device)  # (M, T)
+        last, t = last_seen(self.config, x.device), torch.arange(x.size(1), device=x.device)  # (M,), (T,)
         latents = self.latents.expand(x.size(0), -1, -1)  # (B, M, C)
-        latents = self.down(x, latents, after <= 0, rows, rows)
-        return self.up(self.middle(latents, rows), x, (after >= 0).T, rows, rows)  # (B, T, C)
+        latents = self.down(x, latents, t <= last[:, None], rows, rows)
+        return self.up(self.middle(latents, rows), x, last <= t[:, None], rows, rows)  # (B, T, C)
 
 
 def build(name: str, T: int, n_embd: int, n_head: int) -> nn.Module:
