@@ -63,7 +63,7 @@ def _check_numbers(trainer: Trainer, state: dict[str, Any]) -> None:
     for name, kind in KINDS.items():
         if name not in state:
             raise ValueError(f"{name} is missing")
-        value = state[name]
+        value: Any = state[name]
         if type(value) is not kind or (kind is float and math.isnan(value)):
             raise TypeError(f"{name} is not {'an' if kind is int else 'a'} {kind.__name__}")
         if name != "loss_sum" and kind in (int, float) and not 0 <= value <= LARGEST:
