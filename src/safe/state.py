@@ -63,10 +63,9 @@ def _check_numbers(trainer: Trainer, state: dict[str, Any]) -> None:
     for name, kind in KINDS.items():
         if name not in state:
             raise ValueError(f"{name} is missing")
-        value: Any = state[name]
-        if type(value) is not kind or (kind is float and math.isnan(value)):
+        if type(state[name]) is not kind or (kind is float and state[name] != state[name]):  # NaN
             raise TypeError(f"{name} is not {'an' if kind is int else 'a'} {kind.__name__}")
-        if name != "loss_sum" and kind in (int, float) and not 0 <= value <= LARGEST:
+        if name != "loss_sum" and kind in (int, float) and not 0 <= state[name] <= LARGEST:
             raise ValueError(f"{name} is negative or too large")
     if state["steps"] > trainer.total_steps:
         raise ValueError(f"step {state['steps']} of {trainer.total_steps}")
@@ -85,10 +84,10 @@ def _check_model(model: Any, given: dict[str, Any]) -> None:
     own, parameters = model.state_dict(), {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name in own:
         if name not in given:
-            raise RuntimeError(f"missing tensor {name}")
+            raise RuntimeError(f"model: missing tensor {name}")
     for name, value in given.items():
         if name not in own:
-            raise ValueError(f"unknown tensor {_short(name)}")
+            raise ValueError(f"model: unknown tensor {_short(name)}")
         _check_tensor(name, value, own[name], finite=name in parameters)
 
 
