@@ -134,6 +134,9 @@ def load(model: Any, path: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    sys.path.append(str(HERE.parent))  # `python src/handout/drive.py` knows only its own folder
+    from recipes import RECIPES
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("function", choices=("pretrain", "finetune", "evaluate"))
     parser.add_argument("variant", choices=("vanilla", "synthesizer", "perceiver", "rope"))
@@ -142,8 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("reading_params_path", "writing_params_path", "finetune_corpus_path", "eval_corpus_path"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--outputs_path")
-    defaults = {"n_layer": 4, "n_head": 8, "n_embd": 256, "block_size": 128, "bottleneck_dim": 32, "seed": 0}
-    for name, default in defaults.items():
+    for name, default in (RECIPES["course"].model | {"bottleneck_dim": 32, "seed": 0}).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     for name in ("max_epochs", "batch_size"):
         parser.add_argument(f"--{name}", type=int)
