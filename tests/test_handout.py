@@ -4,8 +4,6 @@ The files of the course's code are stand-ins, made from a description of it: its
 """
 
 import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from handout.commands import parsed
 from model import GPT, GPTConfig
 from safe.files import export, model_of, read_parameters, save_parameters
 from safe.flags import PARSER
+from starting import python
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ROOT / "data" / "quick"
@@ -332,8 +331,7 @@ EDITIONS = {
 
 
 def in_process(*words: str | Path, cwd: Path, path: tuple[str, ...] = ("src/handout", "src")) -> str:
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=variables, capture_output=True, text=True)
+    done = python(*words, cwd=cwd, env={"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in path)})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
