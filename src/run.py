@@ -3,8 +3,8 @@
     python src/run.py pretrain vanilla wiki.txt        # --help, also after each command, says more
     torchrun --nproc_per_node=2 src/run.py pretrain ...                       # two GPUs, one model
 
-The functions behind the commands are in stages.py, src/safe and src/trust. They are imported when the arguments are
-understood: torch takes seconds to import, and --help or a mistyped argument should not. The flags are in safe/flags.py.
+The functions behind the commands are imported when the arguments are understood: torch takes seconds to import, and
+--help or a mistyped argument should not. The flags are in safe/flags.py.
 """
 
 import os
@@ -62,13 +62,16 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
         else:
             print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     elif name in ("pretrain", "finetune"):
+        from safe.startup import keep_compiler_out
+
+        keep_compiler_out()
         getattr(stages, name)(**arguments)
     elif name == "show":
         from safe.record import show
 
         print(show(**arguments))
     elif name == "export":
-        from safe.files import export
+        from export.folder import export
 
         print(export(**arguments))
     elif name == "ask":
@@ -83,4 +86,7 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    from safe.startup import settle_threads
+
+    settle_threads()  # before torch is loaded
     leave(main())

@@ -21,7 +21,7 @@ from trainer import TrainerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
-WINGS = ("fast", "handout", "safe", "trust")
+WINGS = ("export", "fast", "handout", "safe", "trust")
 COMPOSERS = ("stages", "run")  # the two files of the core that put the parts together
 
 # ------------------------------------------------------------------------------------------------------- imports
@@ -70,6 +70,7 @@ def test_the_core_imports_no_wing():
 @pytest.mark.parametrize(
     "importer, allowed",
     [
+        ("export", {None, "safe", "trust", "stages"}),
         ("fast", {None}),
         ("handout", {None, "safe"}),
         ("safe", {None}),
@@ -77,7 +78,7 @@ def test_the_core_imports_no_wing():
     ],
 )
 def test_wings_import_downwards_only(importer, allowed):
-    """fast, handout and safe know the core and not stages; trust also knows these; nobody knows run.
+    """fast, handout and safe know the core and not stages; trust and export also know these; nobody knows run.
 
     One exception: fast writes its files of tokens with safe.files, where atomic writing and hashing are defined.
     """

@@ -18,9 +18,10 @@ ABOUT = {
     "ask": "Ask one question, or those that are typed in, and print the answer and how far to trust it.",
     "report": "Write a page about trained models: what they answer, how sure they are, and what they know.",
     "show": "Print what is known about parameters, and the command that makes them again.",
-    "export": "Write parameters for other code.",
+    "export": "Write parameters for other code: the course's, Hugging Face, ONNX.",
 }
 ALL, TRAIN, USE = "pretrain finetune evaluate ask", "pretrain finetune", "evaluate ask"
+EXPORTS = ("course", "huggingface", "onnx")
 FILES, ASKED = "what to read and write", "what to ask"
 RATE = "peak learning rate (default: the recipe's)"
 HIDDEN = argparse.SUPPRESS  # accepted, and not listed
@@ -61,9 +62,12 @@ FLAGS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("report", FILES, "--finetune_corpus_path", "questions that the runs were trained on", dict(metavar="FILE")),
     ("report", FILES, "--unseen_corpus_path", "questions about people nobody wrote about", dict(metavar="FILE")),
     ("report", FILES, "--outputs_path", "for the page; pictures go beside it", dict(metavar="FILE", required=True)),
+    ("report", FILES, "--no-model", "leave the model out of the page", dict(action="store_true")),
     ("show export", "", "path", "the parameters; P.json beside them says what they are", dict(metavar="P")),
-    ("export", "", "--format", "for which code (default: course)", dict(choices=["course"], default="course")),
-    ("export", "", "--outputs_path", "where to write them", dict(metavar="FILE", required=True)),
+    ("export", "", "--to", "a folder for Hugging Face and ONNX", dict(metavar="DIR")),
+    ("export", "", "--outputs_path", "a file for the course's code", dict(metavar="FILE")),
+    ("export", "", "--format", "one format only (default: both of --to)", dict(choices=EXPORTS)),
+    ("export", "", "--overwrite", "replace an export that is in the folder", dict(action="store_true")),
 ]
 
 
