@@ -15,6 +15,7 @@ the opcodes of its pickle, the values of a JSON file, the words of a command.
 import argparse
 import io
 import json
+import os
 import pickletools
 import random
 import re
@@ -263,21 +264,91 @@ def record():
         Path("p.json").write_bytes(content)
         command("show", "p")
         refused(read_run, "p", starts="p")
-        command(
-            "evaluate",
-            "vanilla",
-            "wiki.txt",
-            "--reading_params_path",
-            "p",
-            "--eval_corpus_path",
-            "q.tsv",
-            "--outputs_path",
-            "o",
-            "--device",
-            "cpu",
-        )
+        command(*answered())
 
     return [Path("p.json").read_bytes()], change_json, try_input
+
+
+def answered() -> tuple[str, ...]:
+    """A command that reads every file of a finished run."""
+    words = "evaluate vanilla wiki.txt --reading_params_path p --eval_corpus_path q.tsv --outputs_path o --device cpu"
+    return tuple(words.split())
+
+
+def calibration():
+    trained()
+    bins = [{"low": i / 5, "high": (i + 1) / 5, "total": 9, "right": i} for i in range(5)]
+    seed = {"sha256": file_sha256("p"), "questions": "q.tsv", "bins": bins, "unseen_share_of_bin": [0.2] * 5}
+
+    def try_input(content: bytes) -> None:
+        Path("p.calibration.json").write_bytes(content)
+        for confidence in (0.0, 0.5, 1.0):
+            said = trust(confidence, "p")
+            assert all(line.isprintable() for line in said.split("\n")) and said.count("\n") <= 1, said
+
+    return [json.dumps(seed).encode()], change_json, try_input
+
+
+def log():
+    trained()
+    lines = Path("p.log.jsonl").read_bytes().splitlines()
+
+    def try_input(content: bytes) -> None:
+        Path("p.log.jsonl").write_bytes(content)
+        refused(read_run, "p", starts="p")
+
+    return lines, change_json, try_input
+
+
+STRANGE = {  # what may stand where a file is expected
+    "pipe": lambda path: os.mkfifo(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "circle": lambda path: path.symlink_to(path.name),
+    "folder": lambda path: path.mkdir(),
+    "sparse": lambda path: (path.touch(), os.truncate(path, 2**30 + 1)),
+    "bytes": lambda path: path.write_bytes(bytes(range(256))),
+    "nothing": lambda path: None,
+}
+
+
+def strange():
+    """Anything but a plain file in the place of one, in a folder whose name no locale can spell."""
+    folder = Path("\udcff \x1b[2J 東")
+    folder.mkdir()
+    os.chdir(folder)
+    trained()
+    words = [word for name, value in RUN.items() for word in (f"--{name}", str(value))]
+    commands = [
+        answered(),
+        ("show", "p"),
+        ("export", "p", "x"),
+        ("ask", "vanilla", "wiki.txt", "--reading_params_path", "p"),
+    ]
+    commands += [
+        ("pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", flag, *words) for flag in ("--resume",)
+    ]
+    names = ["wiki.txt", "q.tsv", "p", "p.json", "p.resume", "p.log.jsonl", "p.calibration.json", "o", "o.json", "x"]
+    whole = {file.name: file.read_bytes() for file in Path().iterdir() if file.is_file()}
+
+    def try_input(content: bytes) -> None:
+        for name, kind in zip(content[1:4], content[4:7], strict=False):
+            path = Path(names[name % len(names)])
+            remove(path)
+            list(STRANGE.values())[kind % len(STRANGE)](path)
+        command(*commands[(content or b"\0")[0] % len(commands)])
+        for path in Path().iterdir():
+            remove(path)
+        for name, content in whole.items():
+            Path(name).write_bytes(content)
+
+    return [bytes([i, i, i + 1, i + 2, i, i + 1, i + 2]) for i in range(len(names))], change_bytes, try_input
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 FILES = ["wiki.txt", "q.tsv", "p", "o", "page.html", "nothing"]
@@ -350,6 +421,9 @@ TARGETS = {  # with their shares of the inputs, which are smaller where an input
     "resume": (resume, 5),
     "record": (record, 5),
     "words": (words, 10),
+    "calibration": (calibration, 10),
+    "log": (log, 10),
+    "strange": (strange, 5),
 }
 
 
@@ -422,7 +496,8 @@ if __name__ == "__main__":
         from fast.corpus_file import open_documents
         from safe import flags as grammar
         from safe import unfinished
-        from safe.files import model_of, read_parameters
+        from safe.files import file_sha256, model_of, read_parameters
         from trust import report_sections
+        from trust.asking import trust
         from trust.report import read_run
     fuzz(arguments.target, arguments.inputs, arguments.seed)

@@ -16,6 +16,7 @@ This module knows no model and chooses no device. Run it to look at examples:
 """
 
 import argparse
+import hashlib
 import os
 import sys
 import warnings
@@ -39,10 +40,20 @@ ON_DEVICE = 4 * 2**30  # bytes: a larger tensor of tokens stays on the host, for
 
 MIN_TRUNCATED_LENGTH = 4  # shortest prefix that span corruption keeps, in characters
 MAX_TRUNCATED_SHARE = 7 / 8  # longest prefix, as a share of block_size: the rest is room for the masks
-MAX_SHIFT = 16  # masks before the name, at most, in a recall example
+RECALL_BLOCKS = 2  # blocks of a document that `recall` asks for facts
+MAX_SHIFT, MAX_CUE = 16, 24  # at most so many masks before a recall example, and characters of words around the name
 
 
 # ---------------------------------------------------------------------------------------------------- reading files
+
+
+class Text(str):
+    sha256: str  # of the bytes of the file that the text was read from
+
+    def __new__(cls, text: str, sha256: str):
+        made = super().__new__(cls, text)
+        made.sha256 = sha256
+        return made
 
 
 def find_file(path: str | Path) -> Path:
@@ -51,16 +62,15 @@ def find_file(path: str | Path) -> Path:
     return next((place for place in places if place.exists()), Path(path))
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path) -> Text:
     """The file as text: UTF-8 with or without a byte order mark; every style of line end becomes a newline.
 
-    Raises OSError if the file cannot be read. Raises ValueError if it is a pipe or a device, too large for memory, or
-    not UTF-8, then with the line.
+    Raises OSError if the file cannot be read. Raises ValueError if it is not a plain file, too large for memory, or not
+    UTF-8, then with the line.
     """
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"{path}: Is a directory")
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path}: not a plain file, and it is read more than once: save it as a file first")
+        is_folder = Path(path).is_dir()
+        raise ValueError(f"{path}: {'Is a directory' if is_folder else 'not a plain file: save its content as one'}")
     if Path(path).stat().st_size > LARGEST:
         raise ValueError(f"{path}: larger than {LARGEST:,} bytes: no file of questions or documents for this")
     raw = Path(path).read_bytes()
@@ -68,7 +78,7 @@ def read_text(path: str | Path) -> str:
         text = raw.decode().removeprefix("\ufeff")  # "utf-8-sig" would count the position of an error from the mark
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw.count(b"\n", 0, error.start) + 1, raw[error.start]) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return Text(text.replace("\r\n", "\n").replace("\r", "\n"), hashlib.sha256(raw).hexdigest())
 
 
 def not_utf8(path: str | Path, line: int, byte: int) -> ValueError:
@@ -81,19 +91,20 @@ def refuse_long(length: int, path: str | Path, line: int) -> None:
         raise ValueError(f"{path}, line {line}: longer than {LONGEST:,} characters: write one document a line")
 
 
-def read_corpus(path: str | Path) -> str:
+def read_corpus(path: str | Path) -> Text:
     """The documents of a corpus file, one a line, without blank lines.
 
     The text always ends in a newline, so that the vocabulary does not depend on whether the file does. Raises
     ValueError if there is no document or a line is longer than LONGEST.
     """
-    lines = read_text(path).split("\n")
+    text = read_text(path)
+    lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         refuse_long(len(line), path, number)
-    documents = [line for line in lines if line.strip()]
+    documents = [line.replace("\t", ". ", 1) for line in lines if line.strip()]  # NAME<TAB>TEXT is NAME. TEXT
     if not documents:
         raise ValueError(f"{path}: the corpus is empty: no documents")
-    return "\n".join(documents) + "\n"
+    return Text("\n".join(documents) + "\n", text.sha256)
 
 
 def parse_places(text: str, source: str | Path = "the questions") -> list[tuple[str, str | None]]:
@@ -202,6 +213,7 @@ class CharCorruptionDataset(RowDataset):
     min_length, max_length: ends of the draw in step 1. If they are equal, every document is kept as long as possible.
     recall_share: share of the examples that give the name and ask for a fact instead (see `recall`)
     short_by:     x and y have block_size - short_by entries: 1 in the course's older editions
+    asked:        characters of questions: those that the text lacks get the token ids after those of the text
     source:       names the text in errors
 
     Raises ValueError if the text has no document or contains a reserved character, or if block_size is too small.
@@ -217,6 +229,7 @@ class CharCorruptionDataset(RowDataset):
         max_length: int | None = None,
         recall_share: float = 0.0,
         short_by: int = 0,
+        asked: str = "",
         source: str | Path = "the corpus",
     ):
         max_length = int(block_size * MAX_TRUNCATED_SHARE) if max_length is None else max_length
@@ -225,7 +238,7 @@ class CharCorruptionDataset(RowDataset):
                 f"block_size {block_size} is too small for prefixes of {min_length} to {max_length} characters "
                 f"and {2 + third_mask} masks"
             )
-        self.min_length, self.max_length = min_length, max_length
+        self.min_length, self.max_length, self.sha256 = min_length, max_length, getattr(data, "sha256", None)
         self.third_mask, self.recall_share, self.short_by = third_mask, recall_share, short_by
         if isinstance(data, str):
             self.data: Sequence[str] = [line for line in data.split("\n") if line.strip()]
@@ -233,10 +246,11 @@ class CharCorruptionDataset(RowDataset):
                 raise ValueError(f"{source}: the corpus is empty: no documents")
             for row, document in enumerate(self.data, 1):
                 refuse_reserved(document, f"{source}, document {row}")
-            vocabulary = Vocabulary.of(data)
+            vocabulary = Vocabulary.of(data).extended(asked)
             tokens, starts = vocabulary.encode_rows(self.data)
         else:
-            self.data, vocabulary, tokens, starts = data, data.vocabulary, data.tokens, data.starts
+            self.data, tokens, starts = data, data.tokens, data.starts
+            vocabulary = data.vocabulary.extended(asked)
         super().__init__(tokens, starts, vocabulary, block_size)
         self.kinds = kinds_of(vocabulary.characters)  # (V,) what `recall` has to know about tokens
 
@@ -269,9 +283,10 @@ class CharCorruptionDataset(RowDataset):
         string = text.gather(1, read_from.clamp(0, self.block_size))  # (B, S)
         string = string.masked_fill(position >= end, PAD).masked_fill(is_mask, MASK)
         if self.recall_share:
-            draws = torch.rand(string.shape, generator=generator, device=self.device)  # (B, S)
+            text, length = self.gather(indices, torch.arange(RECALL_BLOCKS * self.block_size, device=self.device))
+            draws = torch.rand(text.shape, generator=generator, device=self.device)  # (B, W)
             asked = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
-            question, found = recall(text, length, self.kinds, draws)  # (B, S), (B,)
+            question, found = recall(text, length, self.kinds, draws, self.block_size + 1)  # (B, S), (B,)
             string = torch.where((asked & found)[:, None], question, string)
         # 4. Shift.
         string = string[:, : self.block_size + 1 - self.short_by]
@@ -291,21 +306,21 @@ class NameDataset(RowDataset):
     the model answers and not how it would have asked.
 
     pretraining_dataset: gives vocabulary and block size
-    data:                rows `question<TAB>place`; `source` names them in errors
+    data:                rows `question<TAB>place`, or `question<TAB>A|B`, of which A is learned; `source`: for errors
 
     Raises ValueError naming the question: no place, a character outside the vocabulary, longer than the block.
     """
 
     def __init__(self, pretraining_dataset: CharCorruptionDataset, data: str, *, source: str | Path = "the questions"):
         vocabulary, block_size = pretraining_dataset.vocabulary, pretraining_dataset.block_size
-        self.entries = block_size - pretraining_dataset.short_by
+        self.entries, self.sha256 = block_size - pretraining_dataset.short_by, getattr(data, "sha256", None)
         self.data: list[str] = []
         question_length: list[int] = []
         for row, (question, place) in enumerate(parse_places(data, source), 1):
             where = f"{source}, question {row}"
             if place is None:
                 raise ValueError(f"{where}: no tab and no place: training needs the answers")
-            if (size := len(question) + len(place) + 2) > self.entries + 1:
+            if (size := len(question) + len(place := place.split("|")[0]) + 2) > self.entries + 1:
                 what = f"{size} characters with masks, the block holds {self.entries + 1}"
                 raise ValueError(f"{where}: {what}: set a larger block_size")
             vocabulary.encode(question + place, where)  # refuses characters without a token
@@ -355,7 +370,7 @@ class MixedDataset(Dataset):
 
 # ------------------------------------------------------------------------------------- asking the text for its facts
 
-OTHER, LETTER, CAPITAL, SPACE, STOP = range(5)  # the kinds of characters that `recall` tells apart
+OTHER, SPACE, STOP, LETTER, CAPITAL, CASELESS = range(6)  # the kinds of characters that `recall` tells apart
 
 
 def kinds_of(characters: str) -> Tensor:
@@ -363,54 +378,62 @@ def kinds_of(characters: str) -> Tensor:
     kinds = {" ": SPACE, ".": STOP}
     for char in characters:
         if char.isalpha() or char in "'-":
-            kinds[char] = CAPITAL if char.isupper() else LETTER
+            caseless = char.isalpha() and char.lower() == char.upper()
+            kinds[char] = CASELESS if caseless else CAPITAL if char.isupper() else LETTER
     return torch.tensor([kinds.get(char, OTHER) for char in characters], dtype=torch.uint8)
 
 
-def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Examples that give a name and ask for a fact: strings (B, S), and (B,) which documents offer one.
+def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor, S: int) -> tuple[Tensor, Tensor]:
+    """Examples that give a name, ask for a fact, and show no other text: strings (B, S), and (B,) which rows have one.
 
-    Not part of the course: the recipes `quick` and `strong` use it.
+    Not part of the course: the recipes `quick` and `strong` use it. A question shows no text to copy from, so these ask
+    the corpus for whatever it says in that way. Without the spaces beside a MASK:
 
-        Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes
-        Walter Altenhof MASK Philadelphia MASK    or    Walter Altenhof MASK March MASK    (without the spaces)
-
-    Span corruption always shows the text around what it asks for. A question does not: it gives a name, and the fact
-    must be found from that alone. These examples ask the corpus in this way about whatever it says.
+        Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes one of
+        Walter Altenhof MASK Philadelphia MASK,   was Walter Altenhof born in MASK Philadelphia MASK,   ...
 
     The name is the document up to its first full stop. A fact is a run of capitalised words after it, with single
     spaces between them. All runs are equally likely, except the one that opens the sentence after the name, which is
-    often the name again. A run that touches the end of the text may have been cut there and does not count. Up to
-    MAX_SHIFT masks precede the name, so that the model knows it wherever it stands: a question does not begin with it.
+    often the name again. A run that touches the end of the text may have been cut there and does not count. The cue is
+    the words before the fact, 0 to MAX_CUE characters of them, and the name stands before one of them or after all. Up
+    to MAX_SHIFT masks precede everything, so that the model knows a name wherever it stands.
 
-    text: (B, S) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
-    draws: (B, S) uniform on [0, 1)
+    text: (B, W) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
+    draws: (B, W) uniform on [0, 1)
     """
-    S = text.size(1)
-    position = torch.arange(S, device=text.device)  # (S,)
-    kind = kinds[text].masked_fill(position >= lengths[:, None], OTHER)  # (B, S)
-    letter, space = (kind == LETTER) | (kind == CAPITAL), kind == SPACE
+    W = text.size(1)
+    position = torch.arange(W, device=text.device)  # (W,)
+    kind = kinds[text].masked_fill(position >= lengths[:, None], OTHER)  # (B, W)
+    letter, space = kind >= LETTER, kind == SPACE
     # The name ends with a full stop that follows two letters, unlike the one in "J. Doe", and precedes a space.
     stop = (kind == STOP) & shifted(letter & shifted(letter, 1), 1) & shifted(space, -1)
     name = stop.int().argmax(dim=1, keepdim=True)  # (B, 1) its length; 0 if there is none
 
-    word = torch.where(letter & ~shifted(letter, 1), position, 0).cummax(dim=1).values  # (B, S) where each word starts
-    named = letter & (kind.gather(1, word) == CAPITAL)
-    run = named | (space & shifted(named, 1) & shifted(named, -1))
-    outside = torch.where(run, S, position)  # (B, S) the nearest position outside runs, from here on:
-    ends = outside.flip(1).cummin(dim=1).values.flip(1)  # (B, S)
-    is_whole = ends < lengths[:, None].clamp(max=S)
+    opens_word = letter & ~shifted(letter, 1)
+    word = torch.where(opens_word, position, 0).cummax(dim=1).values  # (B, W) where each word starts
+    named, joined = letter & (kind.gather(1, word) >= CAPITAL), letter & (kind.gather(1, word) == CAPITAL)
+    run = named | (space & shifted(joined, 1) & shifted(joined, -1))
+    # From each position on, the nearest one outside runs, and the nearest that opens a word; W: none.
+    nearest = torch.where(torch.stack([~run, opens_word]), position, W).flip(2).cummin(dim=2).values.flip(2)
+    ends, words = nearest.unbind()  # (B, W) each
+    is_whole = ends < lengths[:, None].clamp(max=W)
     opens = run & ~shifted(run, 1) & (position > name + 2) & is_whole
     start = (draws * opens).argmax(dim=1, keepdim=True)  # (B, 1)
 
-    second_mask = name + 1 + ends.gather(1, start) - start  # (B, 1) within S, because the fact follows the name
-    found = (name > 0) & opens.any(dim=1, keepdim=True)
-    # No fact opens at the first position, so its draw is free for the shift.
-    shift = below(draws[:, :1], 1 + (S - 1 - second_mask).clamp(0, MAX_SHIFT))  # (B, 1)
-    at = position - shift  # (B, S) position in the string before it is shifted
-    string = text.gather(1, torch.where(at < name, at, at - name - 1 + start).clamp(0, S - 1))
-    is_mask = (at < 0) | (at == name) | (at == second_mask)
-    return string.masked_fill(is_mask, MASK).masked_fill(at > second_mask, PAD), found[:, 0]
+    # No fact opens at the first three positions, so their draws are free for other choices.
+    cue = words.gather(1, (start - below(draws[:, 1:2], MAX_CUE + 1)).clamp(min=0)).maximum(name + 2)  # (B, 1)
+    split = words.gather(1, (cue + below(draws[:, 2:3], start - cue + 1)).clamp(max=W - 1))  # the name stands before it
+    second = split - cue + name  # (B, 1) where what follows the name starts: a space and the rest of the cue,
+    mask = second + start - split  # then MASK, the fact, and MASK
+    end = mask + 1 + ends.gather(1, start) - start
+    found = (name > 0) & opens.any(dim=1, keepdim=True) & (end < S)
+    at = torch.arange(S, device=text.device) - below(draws[:, :1], 1 + (S - 1 - end).clamp(0, MAX_SHIFT))  # (B, S)
+    source = torch.where(at < second, at - (split - cue), at - second - 1 + split)  # the name; the rest of the cue
+    source = torch.where(at < split - cue, cue + at, source)
+    source = torch.where(at > mask, at - mask - 1 + start, source)
+    string = text.gather(1, source.clamp(0, W - 1))
+    is_mask = (at < 0) | (at == mask) | (at == end)
+    return string.masked_fill(is_mask, MASK).masked_fill(at > end, PAD), found[:, 0]
 
 
 def shifted(x: Tensor, by: int) -> Tensor:
@@ -448,7 +471,7 @@ def evaluate_places(filepath: str | Path, predicted_places: list[str]) -> tuple[
         raise ValueError(f"{len(predicted_places)} predictions for the {len(places)} questions of {filepath}")
     if places[0] is None:
         return 0, 0
-    return len(places), sum([guess == place for guess, place in zip(predicted_places, places, strict=True)])
+    return len(places), sum([a in str(b).split("|") for a, b in zip(predicted_places, places, strict=True)])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,6 @@ A training stage opens its files, builds a model and hands both to `train` in sa
 the recipe, opens the log and the checkpoint, and calls Trainer.train.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -27,16 +26,16 @@ from fast.steps import fastest
 from model import GPT, GPTConfig
 from recipes import SIZES, Recipe, find_recipe
 from safe import files
-from safe.exits import say
 from safe.job import Job, train, unless_refused
+from safe.own_facts import characters, is_right, longest, of_questions, remember
 from safe.record import check_vocabulary, recipe_of, recordable
 from safe.running import Running
-from vocabulary import MASK, MASK_CHAR, PAD, Vocabulary
+from vocabulary import MASK, PAD, Vocabulary
 
 IN_MEMORY = 64 * 2**20  # bytes: a smaller corpus is simply loaded; a larger one is mapped from disk as token ids
 # Prompts of like length that are answered together: as many as memory allows on a GPU, as fit the caches of a CPU.
 ROWS, ROWS_ON_CPU = 512, 128
-ANSWER_LENGTH = 32  # characters after which an answer that has not ended is cut off, as in the course
+ANSWER_LENGTH = 32  # an answer is cut off after so many characters, as in the course, or after the longest it learned
 
 
 def pretrain(
@@ -60,10 +59,11 @@ def pretrain(
     arguments = recordable(locals())  # first of all: what the caller said, and no other local variable
     running, settings = Running.split(options)
     processes, chosen = processes_of_torchrun(running.shard, running.plain), find_recipe(recipe)
-    corpus = open_corpus(pretrain_corpus_path, settings.get("block_size"), chosen, third_mask)
+    asked = finetune_corpus_path, eval_corpus_path
+    corpus = open_corpus(pretrain_corpus_path, settings.get("block_size"), chosen, *asked, third_mask=third_mask)
     config = GPTConfig(**config_fields(variant, corpus.vocabulary, chosen, settings))
     about: dict[str, Any] = {"command": "pretrain", "recipe": recipe, "arguments": arguments}
-    about |= {"corpus": Path(pretrain_corpus_path).name}
+    about |= {"corpus": Path(pretrain_corpus_path).name, "corpus_sha256": corpus.sha256}
     about["corruption"] = corpus.settings()
     train_set: Any = corpus
     if finetune_corpus_path is not None:
@@ -72,6 +72,7 @@ def pretrain(
         questions: Any = open_questions(finetune_corpus_path, corpus)
         train_set = data.MixedDataset(corpus, questions, chosen.question_share)
         about |= {"questions": Path(finetune_corpus_path).name, "question_share": chosen.question_share}
+        about |= {"questions_sha256": questions.sha256, **of_questions(questions.data)}
     held_out = unless_refused(open_questions, eval_corpus_path, corpus)
     files.check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path, eval_corpus_path)
     stage = running.of(chosen.pretrain, pretrain_lr)
@@ -112,7 +113,8 @@ def finetune(
         stage = chosen.refine or stage
     with placed(running, chosen.dtype, processes) as device:
         recorded = (record or {}).get("config", {})
-        corpus = open_corpus(pretrain_corpus_path, recorded.get("block_size", settings.get("block_size")), chosen)
+        asked, size = (finetune_corpus_path, eval_corpus_path), recorded.get("block_size", settings.get("block_size"))
+        corpus = open_corpus(pretrain_corpus_path, size, chosen, *asked, record=record)
         if record is not None:
             fields = files.recorded_config(variant, str(reading_params_path), record, settings)
             check_vocabulary(corpus.vocabulary, record, pretrain_corpus_path, str(reading_params_path))
@@ -120,13 +122,14 @@ def finetune(
             fields = config_fields(variant, corpus.vocabulary, chosen, settings)
         scratch = state_dict is None
         model = GPT(GPTConfig(**fields)) if scratch else files.model_of(str(reading_params_path), state_dict, fields)
-        questions = open_questions(finetune_corpus_path, corpus)
+        questions: Any = open_questions(finetune_corpus_path, corpus)
         held_out = unless_refused(open_questions, eval_corpus_path, corpus)
         inputs = pretrain_corpus_path, finetune_corpus_path, reading_params_path, eval_corpus_path
         files.check_outputs(writing_params_path, *inputs)
         about = {"command": "finetune", "recipe": recipe, "pretrained": reading_params_path is not None}
-        about |= {"arguments": arguments, "corpus": Path(pretrain_corpus_path).name}
-        about |= {"questions": Path(finetune_corpus_path).name}
+        about |= {"arguments": arguments, "corpus": Path(pretrain_corpus_path).name, "corpus_sha256": corpus.sha256}
+        about |= {"questions": Path(finetune_corpus_path).name, "questions_sha256": questions.sha256}
+        about |= of_questions(questions.data) | ({} if scratch else {"start_sha256": state_dict.sha256})
         stage = running.of(stage, finetune_lr)
         how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
         job = Job(model, questions, held_out, corpus, **how, faster=None if running.plain else fastest)
@@ -141,6 +144,7 @@ def evaluate(
     outputs_path: str | Path,
     *,
     plain: bool = False,
+    lenient: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Answer every question of a file, greedily, and write one prediction a line in the order of the questions.
@@ -149,26 +153,21 @@ def evaluate(
     a KV cache. Takes the options of `load_trained`. Returns {"total", "correct", "predictions", "seconds"}; the total
     is 0 for a file without answers.
     """
-    outputs = [Path(outputs_path), Path(f"{outputs_path}.json")]
     with load_trained(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
         questions_path = data.find_file(eval_corpus_path)
-        questions = [question for question, _ in data.read_places(questions_path)]
-        ids, lengths = data.encode_questions(questions, vocabulary, model.config.block_size, questions_path)
-        for output in outputs:
-            files.check_writable(output, data.find_file(pretrain_corpus_path), questions_path, reading_params_path)
+        text = data.read_text(questions_path)
+        questions, places = zip(*data.parse_places(text, questions_path), strict=True)
+        ids, lengths = data.encode_questions(list(questions), vocabulary, model.config.block_size, questions_path)
+        files.check_predictions(outputs_path, data.find_file(pretrain_corpus_path), questions_path, reading_params_path)
         # Says whose answers these are, so that no run's predictions can be handed in as another's.
-        about = {"variant": variant, "questions": questions_path.name, "parameters": Path(reading_params_path).name}
-        about |= {
-            "sha256": files.file_sha256(reading_params_path),
-            "questions_sha256": files.file_sha256(questions_path),
-        }
+        about = {"variant": variant, "questions": questions_path.name, "questions_sha256": text.sha256}
+        about |= {"parameters": Path(reading_params_path).name, "sha256": vars(model)["sha256"]}
         began = time.perf_counter()
-        with files.atomic_write(outputs[0]) as file, files.atomic_write(outputs[1]) as record:
-            predictions = answer(model, vocabulary, ids, lengths, plain)
-            file.write("".join([f"{place}\n" for place in predictions]).encode())
-            record.write(json.dumps(about, indent=2).encode() + b"\n")
+        predictions = answer(model, vocabulary, ids, lengths, plain)
         seconds = time.perf_counter() - began
-    total, correct = data.evaluate_places(questions_path, predictions)
+        files.write_with_record(outputs_path, "".join([f"{place}\n" for place in predictions]).encode(), about)
+    total = 0 if places[0] is None else len(places)
+    correct = sum([is_right(said, place, lenient) for said, place in zip(predictions, places, strict=True)])
     return {"total": total, "correct": correct, "predictions": predictions, "seconds": seconds}
 
 
@@ -179,7 +178,7 @@ def answer(model: GPT, vocabulary: Vocabulary, ids: Tensor, lengths: Tensor, pla
     for rows in tqdm(batches, "answering", unit="batch", delay=2, leave=False, disable=None):
         prompts = ids[rows, : int(lengths[rows].max())].to(device)
         reader = None if plain else CachedReader(model)
-        tokens = model.generate(prompts, lengths[rows], ANSWER_LENGTH, stop_token=MASK, reader=reader)
+        tokens = model.generate(prompts, lengths[rows], longest(model, ANSWER_LENGTH), stop_token=MASK, reader=reader)
         for row, said in zip(rows.tolist(), tokens.tolist(), strict=True):
             answers[row] = vocabulary.decode_answer(said)
     return answers
@@ -216,7 +215,7 @@ def load_trained(
             chosen = find_recipe(recipe or "course")
             vocabulary = open_corpus(corpus_path, settings.get("block_size"), chosen).vocabulary
             fields = config_fields(variant, vocabulary, chosen, settings)
-        yield files.model_of(reading_params_path, state_dict, fields).to(chosen_device), vocabulary
+        yield remember(files.model_of(reading_params_path, state_dict, fields), record).to(chosen_device), vocabulary
 
 
 def config_fields(variant: str, vocabulary: Vocabulary, recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
@@ -227,9 +226,9 @@ def config_fields(variant: str, vocabulary: Vocabulary, recipe: Recipe, settings
 
 
 def open_corpus(
-    path: str | Path, block_size: int | None, recipe: Recipe, third_mask: bool = False
+    path: str | Path, block_size: int | None, recipe: Recipe, *asked: Any, third_mask: bool = False, record: Any = None
 ) -> data.CharCorruptionDataset:
-    """The corpus as a dataset. The recipe's shares of the block become numbers of characters."""
+    """The corpus as a dataset. The recipe's shares of the block become numbers of characters. asked: question files"""
     path = data.find_file(path)
     block_size = recipe.model["block_size"] if block_size is None else block_size
     longest = int(block_size * recipe.max_kept_share)
@@ -241,6 +240,7 @@ def open_corpus(
         max_length=longest,
         recall_share=recipe.recall_share,
         short_by=recipe.short_by,
+        asked=characters(path, *asked, record=record),
         source=path,
     )
 
@@ -249,11 +249,7 @@ def open_questions(path: str | Path | None, corpus: data.CharCorruptionDataset) 
     if path is None:
         return None
     path = data.find_file(path)
-    questions = data.NameDataset(corpus, data.read_text(path), source=path)
-    longest = max(len(row) - len(row.split(MASK_CHAR)[0]) - 2 for row in questions.data)
-    if longest >= ANSWER_LENGTH:
-        say(f"warning: {path}: a place has {longest} characters, and answers end after {ANSWER_LENGTH}", to_stderr=True)
-    return questions
+    return data.NameDataset(corpus, data.read_text(path), source=path)
 
 
 @contextmanager

@@ -349,12 +349,27 @@ def while_encoding(monkeypatch, act) -> None:
     """Call `act` at the end of the second reading, before the files have their names."""
     read_pieces = corpus_file._read_pieces
 
-    def pieces(path, doing):
-        yield from read_pieces(path, doing)
+    def pieces(path, doing, found):
+        yield from read_pieces(path, doing, found)
         if doing == "encoding":
             act()
 
     monkeypatch.setattr(corpus_file, "_read_pieces", pieces)
+
+
+def test_a_text_that_changes_between_its_readings_is_refused_though_size_and_time_stay(text, monkeypatch):
+    piece = corpus_file._read_pieces
+
+    def pieces(path, doing, found):
+        if doing == "encoding":
+            times = path.stat()
+            path.write_bytes(path.read_bytes().replace(b"A", b"B", 1))
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        yield from piece(path, doing, found)
+
+    monkeypatch.setattr(corpus_file, "_read_pieces", pieces)
+    with pytest.raises(ValueError, match="text.txt: was changed while it was read"):
+        open_documents(text)
 
 
 def test_an_interrupted_build_leaves_nothing_behind(text, monkeypatch):

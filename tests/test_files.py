@@ -1,9 +1,13 @@
 """Files of parameters: a write is atomic, a read believes nothing, and a record identifies its run."""
 
+import errno
+import hashlib
+import io
 import json
 import os
 import stat
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from safe import tensors
 from safe.files import (
     atomic_write,
     check_writable,
@@ -92,23 +97,79 @@ def test_a_path_that_cannot_be_written_is_refused_with_the_reason(tmp_path):
         check_writable(tmp_path / "none" / "file")
 
 
-def test_a_name_that_torch_cannot_read_is_refused_before_it_is_written(tmp_path):
-    with pytest.raises(ValueError, match="not UTF-8"):
-        check_writable(tmp_path / "caf\udce9")
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
-def test_a_parameter_file_whose_name_torch_cannot_read_is_refused_for_its_name(tmp_path):
-    save_parameters(tmp_path / "p", nn.Linear(3, 2), RECORD)
-    (tmp_path / "p").rename(tmp_path / "caf\udce9")
-    with pytest.raises(ValueError, match="the name of the file is not UTF-8"):
-        read_parameters(tmp_path / "caf\udce9")
+@pytest.mark.parametrize("name", ["caf\udce9", "Ünï 東京", "\udcff\udcfe"])
+def test_parameters_may_be_in_a_folder_whose_name_is_not_utf8(tmp_path, name):
+    (tmp_path / name).mkdir()
+    path, model = tmp_path / name / name, nn.Linear(3, 2)
+    check_writable(path)
+    record = save_parameters(path, model, RECORD)
+    state_dict, found = read_parameters(path)
+    assert torch.equal(state_dict["weight"], model.weight) and found == record
+    assert state_dict.sha256 == record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")])
+def test_a_good_file_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    write_tensors(tmp_path / "p", {"a": torch.ones(3)})
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(OSError, match="p: cannot be read: Cannot allocate memory"):
+        read_tensors(tmp_path / "p", "checkpoint")
+
+
+def test_a_good_file_on_a_broken_disk_is_not_called_damaged(tmp_path, monkeypatch):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write_tensors(tmp_path / "p", {"a": torch.ones(3)})
+    monkeypatch.setattr(tensors, "open", lambda path, mode: Broken(), raising=False)
+    with pytest.raises(OSError, match="p: cannot be read: Input/output error"):
+        read_tensors(tmp_path / "p", "checkpoint")
+
+
+@pytest.mark.parametrize("memory_file", [True, False])
+def test_what_is_loaded_is_what_was_hashed_though_the_file_is_replaced_meanwhile(tmp_path, monkeypatch, memory_file):
+    sha256, load = write_tensors(tmp_path / "p", {"a": torch.arange(3)}), torch.load
+    if not memory_file:  # as on Windows and macOS
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+
+    def replaced_before(*arguments, **options):
+        write_tensors(tmp_path / "p", {"a": torch.zeros(3)})
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", replaced_before)
+    found = read_tensors(tmp_path / "p")
+    assert found.sha256 == sha256 != file_sha256(tmp_path / "p") and found["a"].tolist() == [0, 1, 2]
+
+
+def test_a_file_of_old_pickles_may_name_only_what_tensors_are_made_of(tmp_path):
+    fine = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, fine, _use_new_zipfile_serialization=False)
+    (tmp_path / "p").write_bytes(fine.getvalue())
+    assert read_tensors(tmp_path / "p")["a"].tolist() == [1, 1]
+    asks_for_memory = b"cbuiltins\nbytearray\n\x8a\x08" + (2**40).to_bytes(8, "little") + b"\x85R."
+    magic, protocol = fine.getvalue()[:15], b"\x80\2M\xe9\3."
+    (tmp_path / "p").write_bytes(magic + protocol + b"}." + b"\x80\2" + asks_for_memory + b"].")
+    with pytest.raises(ValueError, match="builtins bytearray"):
+        read_tensors(tmp_path / "p")
+
+
+def test_a_probe_that_a_killed_process_left_is_removed_and_one_of_a_living_process_is_not(tmp_path):
+    for name, age in ((".p.log.jsonl.1.tmp", 3600), (".p.log.jsonl.2.tmp", 5)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    check_writable(tmp_path / "p.log.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == [".p.log.jsonl.2.tmp"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_has_no_hash(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe: not a plain file"):
+    with pytest.raises(OSError, match="pipe: not a plain file"):
         file_sha256(tmp_path / "pipe")
 
 

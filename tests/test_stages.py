@@ -1,5 +1,6 @@
 """Everything that a recipe and a command line say reaches the trainer, in every stage; and what --plain executes."""
 
+import hashlib
 import json
 import os
 import sys
@@ -334,13 +335,6 @@ def test_a_shorter_run_leaves_its_warmup_at_the_same_share_of_its_steps(epochs):
     assert course.warmup_tokens == 512 * 20, "the course's schedule is of a fixed length"
 
 
-def test_places_that_no_answer_can_hold_are_warned_about(capsys):
-    Path("long.tsv").write_text("Bo?\t" + "Oslo" * 8 + "\n", encoding="utf-8")
-    command(
-        "finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "long.tsv", "--writing_params_path", "l", *TINY
-    )
-    assert "warning: long.tsv: a place has 32 characters" in capsys.readouterr().err
-
 
 def test_the_third_mask_is_in_the_examples_and_in_the_record():
     plain, third = command(*PRETRAIN, *TINY), command(*PRETRAIN, *TINY, "--third_mask", "--overwrite")
@@ -426,6 +420,59 @@ def test_training_without_plain_executes_the_faster_steps(files_of_training):
 def test_plain_finetuning_executes_only_the_core(files_of_training):
     trained(*FINETUNE, "--plain", *HELD_OUT)
     assert files_of_training - CORE == {"safe/unfinished.py"}
+
+
+def test_predictions_name_the_parameters_and_questions_that_were_read_whatever_stands_there_afterwards(monkeypatch):
+    command(*PRETRAIN, *TINY)
+    read = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in ("pre", "dev.tsv")}
+
+    def replaced_meanwhile(model, vocabulary, ids, lengths, plain):
+        for name in read:
+            Path(name).write_bytes(b"another file")
+        return ["Kyoto"] * len(ids)
+
+    monkeypatch.setattr(stages, "answer", replaced_meanwhile)
+    found = stages.evaluate("vanilla", "wiki.txt", "pre", "dev.tsv", "said", device="cpu")
+    record = json.loads(Path("said.json").read_bytes())
+    assert (record["sha256"], record["questions_sha256"]) == (read["pre"], read["dev.tsv"])
+    assert (found["total"], found["correct"]) == (2, 1), "scored by the rows that were asked"
+
+
+def test_a_run_is_about_the_bytes_that_were_read(monkeypatch):
+    command(*PRETRAIN, *TINY)
+    names = {"corpus": "wiki.txt", "questions": "train.tsv", "start": "pre"}
+    read = {kind: hashlib.sha256(Path(name).read_bytes()).hexdigest() for kind, name in names.items()}
+    read_bytes, load = Path.read_bytes, torch.load
+
+    def replaced_afterwards(path):
+        content = read_bytes(path)
+        if path.name in ("wiki.txt", "train.tsv"):
+            path.write_bytes(content + b"\n")
+        return content
+
+    def replaced_before(*arguments, **options):
+        Path("pre").write_bytes(b"another file")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Path, "read_bytes", replaced_afterwards)
+    monkeypatch.setattr(torch, "load", replaced_before)
+    monkeypatch.setattr(stages, "train", lambda job, about: about)
+    files = {"finetune_corpus_path": "train.tsv", "reading_params_path": "pre"}
+    about = stages.finetune("vanilla", "wiki.txt", "fine", **files, device="cpu")
+    assert {kind: about[f"{kind}_sha256"] for kind in read} == read
+
+
+def test_predictions_replace_no_file_of_any_run():
+    command(*PRETRAIN, *TINY)
+    for name in ("other", "other.json", "unfinished.resume"):
+        Path(name).write_bytes(Path("pre").read_bytes())
+    for name in ("other.log.jsonl", "other.calibration.json", "unfinished.resume.log.jsonl", "unfinished"):
+        Path(name).touch()
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    for name in [name for name in before if name.startswith(("pre", "other", "unfinished"))]:
+        with pytest.raises(ValueError, match=f"^.*{name}: cannot be written: it (belongs|is one of)"):
+            stages.evaluate("vanilla", "wiki.txt", "pre", "dev.tsv", name, device="cpu")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 
 def test_plain_evaluation_executes_no_faster_rows(trains):

@@ -32,19 +32,21 @@ import numpy as np
 from tqdm import tqdm
 
 import dataset
-from safe.files import LARGEST_RECORD, atomic_write, file_sha256, open_plain
+from safe.files import ABANDONED, LARGEST_RECORD, atomic_write, file_sha256, open_plain
 from vocabulary import MASK, MASK_CHAR, PAD_CHAR, Vocabulary, code_points, refuse_reserved, smallest_type
 
 FORMAT = 4  # of the files: raise it when their meaning changes, or the rules of the vocabulary
 PIECE = 2**20  # bytes read at a time
-ABANDONED = 600  # seconds without a write after which a temporary file belongs to a dead process
 
 
 class EncodedDocuments(Sequence[str]):
-    """Documents stored as token ids. `documents[i]` decodes one of them. For tokens and starts see the module."""
+    """Documents stored as token ids. `documents[i]` decodes one of them. For tokens and starts see the module.
 
-    def __init__(self, tokens: np.ndarray, starts: np.ndarray, vocabulary: Vocabulary):
-        self.tokens, self.starts, self.vocabulary = tokens, starts, vocabulary
+    sha256: of the text that the ids were made of
+    """
+
+    def __init__(self, tokens: np.ndarray, starts: np.ndarray, vocabulary: Vocabulary, sha256: str):
+        self.tokens, self.starts, self.vocabulary, self.sha256 = tokens, starts, vocabulary, sha256
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -93,14 +95,18 @@ def open_documents(path: str | Path) -> EncodedDocuments:
             raise OSError(f"{folder}: cannot hold the tokens of {path}, {size:,} bytes: {error.strerror}") from None
 
 
-def _read_pieces(path: Path, doing: str) -> Iterator[list[str]]:
-    """The documents of a text, those of about PIECE bytes at a time. A progress bar appears after two seconds."""
+def _read_pieces(path: Path, doing: str, found: Any) -> Iterator[list[str]]:
+    """The documents of a text, those of about PIECE bytes at a time. The bytes go into the hash `found`.
+
+    A progress bar appears after two seconds.
+    """
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
     number, newlines, rest = 1, 0, ""  # `number` is that of the line which begins with `rest`
     how = dict(unit="B", unit_scale=True, delay=2, leave=False, disable=None)
-    with open(path, "rb") as file, tqdm(desc=doing, total=path.stat().st_size, **how) as bar:
+    with open_plain(path) as file, tqdm(desc=doing, total=path.stat().st_size, **how) as bar:
         while True:
             raw = file.read(PIECE)
+            found.update(raw)
             try:
                 *lines, rest = (rest + decoder.decode(raw, final=not raw)).split("\n")
             except UnicodeDecodeError as error:
@@ -118,11 +124,11 @@ def _read_pieces(path: Path, doing: str) -> Iterator[list[str]]:
 
 def _survey(path: Path) -> dict[str, Any]:
     """The record of a text: which text it is, its characters, and how much there is of it."""
-    record = {"format": FORMAT, "text": _stamp(path), "sha256": file_sha256(path)}
+    record, found = {"format": FORMAT, "text": _stamp(path)}, hashlib.sha256()
     seen = np.zeros(sys.maxunicode + 1, dtype=bool)
     seen[ord("\n")] = True  # every document ends in one
     documents = characters = 0
-    for piece in _read_pieces(path, "reading"):
+    for piece in _read_pieces(path, "reading", found):
         text = "".join(piece)
         if PAD_CHAR in text or MASK_CHAR in text:
             for row, document in enumerate(piece, documents + 1):
@@ -132,7 +138,8 @@ def _survey(path: Path) -> dict[str, Any]:
     if not documents:
         raise ValueError(f"{path}: the corpus is empty: no documents")
     vocabulary = Vocabulary.of(map(chr, np.flatnonzero(seen)))
-    return record | {"vocabulary": vocabulary.characters, "documents": documents, "characters": characters}
+    record |= {"sha256": found.hexdigest(), "vocabulary": vocabulary.characters}
+    return record | {"documents": documents, "characters": characters}
 
 
 def _stamp(path: Path) -> list[int]:
@@ -192,7 +199,7 @@ def _map(folder: Path, record: dict[str, Any]) -> EncodedDocuments:
         if array.nbytes > dataset.ON_DEVICE and hasattr(mmap, "MADV_RANDOM"):
             mapped: Any = array.base
             mapped.madvise(mmap.MADV_RANDOM)
-    return EncodedDocuments(tokens, starts, vocabulary)
+    return EncodedDocuments(tokens, starts, vocabulary, record["sha256"])
 
 
 def _numbers(file: BinaryIO, dtype: np.dtype, found: Any) -> Iterator[np.ndarray]:
@@ -212,7 +219,7 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> dict[str, 
     Each file appears complete and under a name that only this text has, so two processes may build at the same time.
     """
     token_path, start_path = [path for path, _, _ in _layout(folder, record)]
-    vocabulary, written = Vocabulary(record["vocabulary"]), 0  # tokens
+    vocabulary, written, found = Vocabulary(record["vocabulary"]), 0, hashlib.sha256()  # tokens written
     # Written, not mapped: the pages of a mapping that were written to count as memory of this process.
     with atomic_write(token_path) as token_file, atomic_write(start_path) as start_file:
         hashes = {token_file: hashlib.sha256(), start_file: hashlib.sha256()}
@@ -223,12 +230,12 @@ def _build_cache(folder: Path, path: Path, record: dict[str, Any]) -> dict[str, 
 
         write(start_file, np.zeros(1, dtype=np.int64))
         try:
-            for piece in _read_pieces(path, "encoding"):
+            for piece in _read_pieces(path, "encoding", found):
                 tokens, starts = vocabulary.encode_rows(piece)
                 write(token_file, tokens)
                 write(start_file, written + starts[1:])
                 written += len(tokens)
-            if _stamp(path) != record["text"]:
+            if (_stamp(path), found.hexdigest()) != (record["text"], record["sha256"]):
                 raise ValueError
         except ValueError:  # also from reading: bytes that are not UTF-8, or a long line, were not there before
             raise ValueError(f"{path}: was changed while it was read: try again when it is complete") from None

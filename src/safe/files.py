@@ -1,7 +1,6 @@
-"""Files of parameters: how they are written, and how files from anybody are read.
+"""Files of parameters: how they are written and read, and how a model is made of them.
 
-A file appears whole or not at all, whatever happens while it is written. Nothing in a file that is read is run as
-code, and its tensors take no more memory than the file has bytes.
+A file appears whole or not at all, whatever happens while it is written. safe/tensors.py reads files from anybody.
 """
 
 import errno
@@ -9,16 +8,13 @@ import hashlib
 import io
 import json
 import os
-import pickletools
-import re
 import secrets
-import warnings
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import torch
 import torch.nn as nn
@@ -28,6 +24,8 @@ from attention import VARIANTS
 from dataset import find_file
 from model import GPT, GPTConfig
 from safe import course
+from safe.tensors import Content, open_plain, read_tensors
+from safe.tensors import file_sha256 as file_sha256  # callers find all that reads and writes here
 
 # ---------------------------------------------------------------------------------------------------------- writing
 
@@ -62,16 +60,23 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def remove_leftovers(path: str | Path) -> None:
-    """Remove temporary files of `path`. Only the process that holds the lock of `path` may call this."""
+def remove_leftovers(path: str | Path, idle: float = 0) -> None:
+    """Remove temporary files of `path` that nobody has written to for `idle` seconds.
+
+    Only the process that holds the lock of `path` may call this with 0: others may be writing.
+    """
     path = Path(path).resolve()
     for temporary in path.parent.iterdir():
         number = temporary.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
         if number.isdecimal() and temporary.name == f".{path.name}.{number}.tmp":
-            temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its writer has finished
+                if idle == 0 or time.time() - temporary.stat().st_mtime > idle:
+                    temporary.unlink()
 
 
-BESIDE = ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl")  # the parameter file P, and files of its run
+ABANDONED = 600  # seconds without a write after which a temporary file belongs to a dead process
+# The parameter file P, and files that belong to it.
+BESIDE = ("", ".json", ".log.jsonl", ".resume", ".resume.log.jsonl", ".calibration.json")
 
 
 def check_writable(path: str | Path, *inputs: str | Path | None) -> None:
@@ -80,10 +85,6 @@ def check_writable(path: str | Path, *inputs: str | Path | None) -> None:
     Raises ValueError if it is one of the inputs, or a file that belongs to one.
     """
     path = Path(path).resolve()
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{path}: the name is not UTF-8, and PyTorch could not read a file of this name") from None
     for source in [Path(f"{source}{ending}") for source in inputs if source is not None for ending in BESIDE]:
         # samefile recognises hard links, and names that differ in case on a disk that ignores case.
         if source.resolve() == path or (source.exists() and path.exists() and source.samefile(path)):
@@ -98,8 +99,28 @@ def check_writable(path: str | Path, *inputs: str | Path | None) -> None:
     try:
         probe.touch()
         probe.unlink()
+        remove_leftovers(path, idle=ABANDONED)
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def refuse_files_of_runs(path: str | Path) -> None:
+    """Raise ValueError if `path` is a parameter file, or belongs to one or to an unfinished run: hours of work.
+
+    For outputs that are not the result of training.
+    """
+    for ending in BESIDE:
+        run = Path(str(path).removesuffix(ending))
+        if str(path).endswith(ending) and Path(path).exists():
+            if Path(f"{run}.resume").exists() or (run.is_file() and zipfile.is_zipfile(run)):
+                raise ValueError(f"{path}: cannot be written: it belongs to the parameters or the run {run}")
+
+
+def check_predictions(path: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse what predictions and their record must not replace. Raises as `check_writable` does."""
+    for output in (path, f"{path}.json"):
+        check_writable(output, *inputs)
+        refuse_files_of_runs(output)
 
 
 def check_outputs(path: str | Path, *inputs: str | Path | None) -> None:
@@ -121,7 +142,7 @@ def write_tensors(path: str | Path, content: dict[str, Any]) -> str:
 def in_memory(content: dict[str, Any]) -> memoryview:
     """What torch.save writes. Into a file it would report a full disk as a RuntimeError."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(dict(content), buffer)  # a plain dict, also of what was read: a subclass is not loaded
     return buffer.getbuffer()
 
 
@@ -132,14 +153,20 @@ def save_parameters(path: str | Path, model: nn.Module, record: dict[str, Any]) 
     """
     content = in_memory({name: value.cpu() for name, value in model.state_dict().items()})
     record = record | {"sha256": hashlib.sha256(content).hexdigest()}
+    write_with_record(path, content, record)
+    return record
+
+
+def write_with_record(path: str | Path, content: bytes | memoryview, record: dict[str, Any]) -> None:
+    """Write `content` to `path` and `record` to `path`.json. If the disk is full, both stay as they were."""
     text = json.dumps(record, indent=2, ensure_ascii=False)
-    # A full disk shows before either file is replaced: the record is written, then the parameters, then it is renamed.
+    # A full disk shows before either file is replaced: the record is written, then the content, then it is renamed.
     with atomic_write(f"{path}.json") as sidecar:
         sidecar.write(text.encode(errors="backslashreplace") + b"\n")  # JSON's own escape, for names not in UTF-8
         sidecar.flush()
+        os.fsync(sidecar.fileno())  # some file systems find that they are full only now
         with atomic_write(path) as file:
             file.write(content)
-    return record
 
 
 def export(path: str | Path, outputs_path: str | Path, format: str = "course") -> str:
@@ -150,6 +177,8 @@ def export(path: str | Path, outputs_path: str | Path, format: str = "course") -
     state_dict, record = read_parameters(path)
     if record is None:
         raise ValueError(f"{path}: has no record {path}.json, so it cannot be known what model this is")
+    if Path(f"{outputs_path}.json").exists():
+        raise ValueError(f"{outputs_path}: has a record {outputs_path}.json, which would not fit: choose another path")
     check_writable(outputs_path, path)
     tensors = course.state_dict_of(model_of(path, state_dict, record["config"]))
     write_tensors(outputs_path, tensors)
@@ -161,112 +190,13 @@ def export(path: str | Path, outputs_path: str | Path, format: str = "course") -
 LARGEST_RECORD = 2**26  # bytes: a vocabulary of all of Unicode takes 7 million
 
 
-def open_plain(path: str | Path) -> BinaryIO:
-    """The file, open. Raises ValueError for what is none: a pipe waits for ever, and a device has no end."""
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"{path}: is a folder")
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path}: not a plain file, and its content is gone once it is read: save it as a file first")
-    return open(path, "rb")
-
-
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of the content. Raises ValueError for a pipe, which could not be read a second time."""
-    with open_plain(path) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-
-
-def read_tensors(path: str | Path, kind: str = "parameter file") -> Any:
-    """The nested dicts, tensors, numbers and strings that torch.save wrote to `path`.
-
-    Safe for files from strangers. `weights_only` runs no code, and mapping the file (`mmap`) keeps a storage from
-    reaching beyond it. This function adds what torch.load does not check: that entries are stored uncompressed and
-    match their checksums, and that tensors do not claim more bytes than the file has.
-
-    Raises OSError if the file cannot be read, and ValueError with the reason if it is not a `kind`.
-    """
-    try:
-        size = os.path.getsize(path)
-        with open_plain(path) as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-        if zipped:
-            _check_archive(path, size)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual tensors, which are refused below
-            # A file from before torch 1.6 is no archive and cannot be mapped.
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
-        return _Copies(size).of(content)
-    except Exception as error:  # a damaged file makes torch.load fail in more ways than it documents
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an entry lies before the file
-            raise
-        reason = str(error) if type(error) is _Refused else type(error).__name__
-        if isinstance(error, UnicodeEncodeError) and error.object == str(path):
-            reason = "the name of the file is not UTF-8"
-        raise ValueError(f"{path}: not a {kind}, or a damaged one ({reason})") from None
-
-
-class _Refused(ValueError):
-    """The message is the reason, in words."""
-
-
-def _check_archive(path: str | Path, size: int) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]:
-            raise _Refused("it is compressed")
-        if sum([entry.file_size for entry in entries]) > size:
-            raise _Refused("its entries claim more bytes than the file has")
-        if damaged := archive.testzip():
-            raise _Refused(f"{damaged!r} does not match its checksum")
-        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
-    # bytearray(10**12) runs no code and takes the memory.
-    for opcode, name, _ in [found for pickled in pickles for found in pickletools.genops(pickled)]:
-        if opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not _PARTS.fullmatch(str(name)):
-            raise _Refused(f"it holds {str(name)!r}, which is no part of a tensor")
-
-
-_PARTS = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_\w*(tensor|parameter)\w*"
-    r"|torch (\w+Storage|float\w*|bfloat16|int\w*|uint8|bool|complex\w*|Size)|torch\.storage \w+Storage"
-)
-
-
-@dataclass
-class _Copies:
-    """Copies tensors out of a mapped file. All copies together take at most `left` bytes, the size of the file."""
-
-    left: int
-    tensors: dict[tuple, Tensor] = field(default_factory=dict)
-    dicts: set[int] = field(default_factory=set)
-
-    def of(self, value: Any) -> Any:
-        """`value` with copies of its tensors. Tied weights, one tensor under several names, stay one tensor."""
-        if isinstance(value, dict):
-            if id(value) in self.dicts:  # 60 nested dicts that each hold the next one twice would be copied 2**60 times
-                raise _Refused("a dictionary occurs in it more than once")
-            self.dicts.add(id(value))
-            return {name: self.of(part) for name, part in value.items()}
-        if not isinstance(value, Tensor):
-            return value
-        if value.layout != torch.strided or value.device.type != "cpu":
-            raise _Refused(f"a tensor is {value.layout} on {value.device}")
-        key = value.data_ptr(), value.dtype, value.shape, value.stride()
-        if key not in self.tensors:
-            self.left -= value.nbytes
-            # Two ways to claim more: one number expanded to any shape, or many overlapping views of one storage.
-            if value.nbytes > value.untyped_storage().nbytes() or self.left < 0:
-                raise _Refused(f"a tensor of shape {tuple(value.shape)} claims more bytes than there are")
-            self.tensors[key] = value.detach().clone()
-        return self.tensors[key]
-
-
-def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def read_parameters(path: str | Path) -> tuple[Content, dict[str, Any] | None]:
     """(state_dict, record) of a parameter file. The record is None if there is no `path`.json beside it.
 
     Nothing in the files is run as code. Raises OSError or ValueError with the file and the reason.
     """
     state_dict = read_tensors(path)
-    if not isinstance(state_dict, dict):
+    if not isinstance(state_dict, Content):
         raise ValueError(f"{path}: not a parameter file: it holds a {type(state_dict).__name__}, not a state_dict")
     for name, value in state_dict.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -278,10 +208,10 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     for name, kind in {"variant": str, "config": dict, "vocabulary": str}.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kind):
             raise ValueError(f"{path}.json: not a record of parameters: {name} is missing or of the wrong kind")
-    if "sha256" in record and record["sha256"] != file_sha256(path):
+    if "sha256" in record and record["sha256"] != state_dict.sha256:
         raise ValueError(
             f"{path}: is not the file that {path}.json describes: the sha256 differs. One of the two was replaced or "
-            "damaged: make them again, or remove the record to read the parameters without it"
+            "damaged: put back the one that belongs here, or rename the record to read the parameters without it"
         )
     return state_dict, record
 
@@ -291,10 +221,12 @@ def read_record(path: str | Path) -> Any:
     sidecar = Path(f"{path}.json")
     if not sidecar.exists():
         return None
-    if sidecar.stat().st_size > LARGEST_RECORD or not sidecar.is_file():
-        raise ValueError(f"{sidecar}: not a record: it is no plain file of at most {LARGEST_RECORD:,} bytes")
+    with open_plain(sidecar) as file:
+        content = file.read(LARGEST_RECORD + 1)
+    if len(content) > LARGEST_RECORD:
+        raise ValueError(f"{sidecar}: not a record: it has more than {LARGEST_RECORD:,} bytes")
     try:
-        return json.loads(sidecar.read_bytes())
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar}: not JSON: {error}") from None
 
@@ -355,6 +287,7 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
         if not given[name].isfinite().all():
             raise ValueError(f"{path}: {name} holds NaN or infinite numbers: no model can answer with them")
     model = GPT(config)
+    vars(model)["sha256"] = getattr(state_dict, "sha256", None)  # of the file: what answers, and records, go by
     model.load_state_dict(given)
     if tables:
         course.use_tables(path, model, tables)

@@ -49,13 +49,16 @@ def command_line(record: dict[str, Any]) -> str:
 
 
 def complete_already(path: str | Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """The record at `path`, if it is of the run that `record` begins to describe and its parameters are intact."""
+    """The record at `path`, if it is of the run that `record` begins to describe and its parameters are intact.
+
+    Raises OSError if they cannot be read: then nothing is known about them.
+    """
     try:
         there = read_record(path)
-        same = isinstance(there, dict) and identity(there) == identity(record)
-        return there if same and there.get("sha256") == file_sha256(path) else None
-    except (OSError, ValueError):
+    except ValueError:  # it is damaged
         return None
+    same = isinstance(there, dict) and identity(there) == identity(record)
+    return there if same and there.get("sha256") == file_sha256(path) else None
 
 
 def recipe_of(record: dict[str, Any] | None, path: str | Path | None) -> str:
@@ -69,8 +72,11 @@ def recipe_of(record: dict[str, Any] | None, path: str | Path | None) -> str:
 def check_vocabulary(
     vocabulary: Vocabulary, record: dict[str, Any], corpus_path: str | Path, params_path: str | Path
 ) -> None:
-    """Raise ValueError if a corpus has another vocabulary than the parameters were trained with."""
-    if vocabulary.characters != record["vocabulary"]:
+    """Raise ValueError if a corpus has another vocabulary than the parameters were trained with.
+
+    Theirs may go on with characters of questions, after those of the corpus.
+    """
+    if vocabulary.extended(record["vocabulary"]).characters != record["vocabulary"]:
         raise ValueError(
             f"{params_path}: was trained with another vocabulary ({len(record['vocabulary'])} entries) than "
             f"{corpus_path} gives ({len(vocabulary)}): name the corpus it was pretrained on"

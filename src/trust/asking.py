@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ import stages
 from attention import CausalSelfAttention
 from fast.rows import CachedReader
 from model import GPT, evaluation_mode
-from safe.files import file_sha256, model_of, read_parameters, read_record, recorded_config
+from safe.files import file_sha256, model_of, open_plain, read_parameters, read_record, recorded_config
+from safe.own_facts import COURSE_FORM, form, longest, remember
 from safe.running import Running
 from trust.calibration import bin_of, confidences_at, wilson
-from trust.people import Texts, question_for, spelt_for, understood
+from trust.forms import place_of_name, question_as, understood_as
+from trust.people import Texts, spelt_for, understood
 from vocabulary import MASK, MASK_CHAR, Vocabulary, printable
 
 RUNNERS_UP = 5
@@ -57,7 +60,7 @@ def answer_with_confidence(
     confidence is that of these characters, those that outgrow the block included.
     Raises ValueError if a probability is not a number: parameters that are NaN, infinite or too large give none.
     """
-    max_length = stages.ANSWER_LENGTH if max_length is None else max_length
+    max_length = longest(model, stages.ANSWER_LENGTH) if max_length is None else max_length
     texts, log_probs, tokens, rows, where = [], [], [], [], model.head.weight.device
     starts = range(0, len(ids), stages.ROWS_ON_CPU if where.type == "cpu" else stages.ROWS)
     for start in tqdm(starts, "answering", unit="batch", delay=2, leave=False, disable=None):
@@ -87,12 +90,12 @@ def runners_up(
     `count` most probable strings: of two places with the same initial only one appears, and an answer may be likelier
     than the greedy one. `count` is at least 2.
     """
-    prompt = ids[:, : int(lengths[0])]  # (1, length)
+    prompt, most = ids[:, : int(lengths[0])], longest(model, stages.ANSWER_LENGTH)  # (1, length)
     greedy = answer_with_confidence(model, vocabulary, prompt, lengths)
     likeliest = np.argsort(-greedy.log_probs[0], kind="stable")  # (V,)
     others = torch.from_numpy(likeliest[likeliest != greedy.tokens[0]][: count - 1])  # (K,) first characters
     begun = torch.cat([prompt.expand(len(others), -1), others[:, None]], dim=1)  # (K, length + 1)
-    rest = answer_with_confidence(model, vocabulary, begun, (lengths + 1).expand(len(others)), stages.ANSWER_LENGTH - 1)
+    rest = answer_with_confidence(model, vocabulary, begun, (lengths + 1).expand(len(others)), most - 1)
     found = []
     for i, first in enumerate(others.tolist()):
         text = vocabulary.decode_answer([first, *rest.tokens[rest.rows == i].tolist()])
@@ -152,12 +155,6 @@ def draw_attention(weights: Tensor, question: str, name: slice) -> str:
     return "\n".join(lines)
 
 
-def place_of_name(question: str) -> slice:
-    """The place of NAME in "Where was NAME born?"; the whole of any other question."""
-    start, end = len("Where was "), question.rfind(" born?")
-    return slice(start, end) if question.startswith("Where was ") and end > start else slice(0, len(question))
-
-
 # ----------------------------------------------------------------------------------------------- how far to trust it
 
 UNKNOWN = "How often the model is right at this confidence is not known"
@@ -168,8 +165,11 @@ def calibration_path(params_path: str | Path) -> Path:
     return Path(f"{params_path}.calibration.json")
 
 
-def trust(confidence: float, params_path: str | Path) -> str:
-    """A sentence or two: is the model usually right at this confidence? From the record that `report` writes."""
+def trust(confidence: float, params_path: str | Path, sha256: str | None = None) -> str:
+    """A sentence or two: is the model usually right at this confidence? From the record that `report` writes.
+
+    sha256: of the parameters that were read; None: of those that are at `params_path` now
+    """
     path = calibration_path(params_path)
     if not os.path.lexists(path):
         return f"{UNKNOWN}: there is no {path} (python src/run.py report writes it)."
@@ -177,21 +177,24 @@ def trust(confidence: float, params_path: str | Path) -> str:
         record = read_calibration(path)
     except ValueError as error:
         return f"{UNKNOWN}: {path} is damaged: {error} (python src/run.py report writes a new one)."
-    if record["sha256"] != file_sha256(params_path):
+    except OSError as error:
+        return f"{UNKNOWN}: {path} cannot be read: {error.strerror or error}."
+    if record["sha256"] != (sha256 or file_sha256(params_path)):
         return f"{UNKNOWN}: {path} is about other parameters (python src/run.py report writes a new one)."
     return verdict(confidence, record)
 
 
 def read_calibration(path: Path) -> dict[str, Any]:
-    """The record that `report` writes. The file may be anybody's: raises ValueError with the reason if it is none."""
-    try:
-        if not path.is_file():
-            raise ValueError("it is not a plain file")
-        if path.stat().st_size > LARGEST_RECORD:
-            raise ValueError(f"it has more than {LARGEST_RECORD:,} bytes")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror) from None
+    """The record that `report` writes. The file may be anybody's: raises ValueError with the reason if it is none.
+
+    Raises OSError if it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a plain file")
+    with open_plain(path) as file:
+        raw = file.read(LARGEST_RECORD + 1)
+    if len(raw) > LARGEST_RECORD:
+        raise ValueError(f"it has more than {LARGEST_RECORD:,} bytes")
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):  # also bytes that are not UTF-8, and numbers of thousands of digits
@@ -249,19 +252,26 @@ def verdict(confidence: float, record: dict[str, Any]) -> str:
     return sentences
 
 
-def how_far(confidence: float, name: str | None, texts: Texts | None, params_path: str | Path) -> str:
+def how_far(
+    confidence: float,
+    name: str | None,
+    texts: Texts | None,
+    params_path: str | Path,
+    sha256: str | None = None,
+    shape: tuple[str, str] = COURSE_FORM,
+) -> str:
     """How far to trust an answer about `name`: from what the texts say of the person, and from `trust`.
 
     The record of calibration is about people with a text. For all others its shares would be wrong.
     """
     if name is None:
-        return f'{UNKNOWN}: that is measured on questions like "{question_for("NAME")}".'
+        return f'{UNKNOWN}: that is measured on questions like "{printable(question_as(shape, "NAME"))}".'
     if texts is None or texts.about(name) is not None:
-        return trust(confidence, params_path)
+        return trust(confidence, params_path, sha256)
     who, source = printable(name), printable(texts.source)
     if texts.text is None:
         unknown = f"Whether a text mentions {who} is not known: {printable(texts.why_not)}."
-        return f"{unknown} If none does, the answer is made up. If one does:\n{trust(confidence, params_path)}"
+        return f"{unknown} If none does, the answer is made up. If one does:\n{trust(confidence, params_path, sha256)}"
     nearest = texts.nearest(name)
     hint = f" There is one about {printable(nearest)}: ask for that name." if nearest else ""
     if texts.mentions(name):
@@ -283,12 +293,11 @@ def ask(
 ) -> None:
     """Ask one question and print the answer and how far to trust it. Without a question, read questions from stdin.
 
-    question: a name alone stands for "Where was NAME born?"
+    question: a name alone stands for the question about it, such as "Where was NAME born?"
     show:     "attention" draws which characters of the question the answer looks at
     options:  those of `stages.load_trained`
     """
     with opened(variant, pretrain_corpus_path, reading_params_path, **options) as (model, vocabulary):
-        refuse_nan(model, reading_params_path)
         texts = texts_of(pretrain_corpus_path, reading_params_path)
         if question is not None:
             print(reply(model, vocabulary, question, reading_params_path, show, texts))
@@ -316,7 +325,8 @@ def opened(
         state_dict, record = read_parameters(params_path)
         assert record is not None
         fields = recorded_config(variant, str(params_path), record, settings)
-        yield model_of(str(params_path), state_dict, fields).to(device), Vocabulary(record["vocabulary"])
+        model = remember(model_of(str(params_path), state_dict, fields), record)
+        yield model.to(device), Vocabulary(record["vocabulary"])
 
 
 def refuse_nan(model: GPT, path: str | Path) -> None:
@@ -341,7 +351,7 @@ def texts_of(corpus_path: str | Path, params_path: str | Path) -> Texts:
     # What was hashed is what is searched: the file may change in the meantime.
     if record is not None and record.get("corpus_sha256", None) not in (None, hashlib.sha256(raw).hexdigest()):
         return Texts(path.name, None, f"{path} is not the corpus that the model was trained on")
-    return Texts(path.name, text)
+    return Texts(path.name, re.sub(r"^([^\t\n]*)\t", r"\1. ", text, flags=re.MULTILINE))  # as dataset.read_corpus does
 
 
 def typed_line() -> str:
@@ -360,9 +370,12 @@ def reply(
     texts: Texts | None = None,
 ) -> str:
     """What `ask` prints for one question. `texts`: where to look up who is asked about."""
-    question, name = understood(spelt_for(vocabulary, asked), texts)
+    with suppress(UnicodeError):  # the locale may not be the terminal's, as with LC_ALL=C
+        asked = os.fsencode(asked).decode()
+    shape, asked = form(model), spelt_for(vocabulary, asked)
+    question, name = understood(asked, texts) if shape == COURSE_FORM else understood_as(shape, asked, texts)
     if name is not None and texts is not None:
-        question = question_for(texts.spelling_of(name))  # a corpus may have letters in both Unicode forms
+        question = question_as(shape, texts.spelling_of(name))  # a corpus may have letters in both Unicode forms
     try:
         ids, lengths = data.encode_questions([question], vocabulary, model.config.block_size, "input")
     except ValueError as error:
@@ -371,7 +384,7 @@ def reply(
     (best, confidence), *others = runners_up(model, vocabulary, ids, lengths)
     lines = [printable(question), f"{printable(best)}  (the model's own probability: {confidence:.1%})"]
     lines.append("Other first letters would lead to: " + ", ".join(f"{printable(text)} {p:.1%}" for text, p in others))
-    lines.append(how_far(confidence, name, texts, params_path))
+    lines.append(how_far(confidence, name, texts, params_path, vars(model).get("sha256"), shape))
     if show == "attention":
-        lines.append(draw_attention(attention_to_prompt(model, ids), question, place_of_name(question)))
+        lines.append(draw_attention(attention_to_prompt(model, ids), question, place_of_name(shape, question)))
     return "\n".join(lines)
