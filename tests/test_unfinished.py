@@ -18,8 +18,9 @@ import trainer
 from recipes import RECIPES
 from safe import job, unfinished
 from safe.files import read_parameters, read_tensors, write_tensors
+from safe.lock import Lock
 from safe.record import command_line
-from safe.unfinished import Lock, Log, Stopped, UnfinishedRun
+from safe.unfinished import Log, Stopped, UnfinishedRun
 from trainer import Diverged, Trainer, TrainerConfig
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
@@ -351,6 +352,7 @@ def test_the_message_that_follows_the_progress_bar_has_a_line_of_its_own(folder,
 
 
 def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, request, monkeypatch):
+    """A second after the first one, or later."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     request.addfinalizer(partial(signal.signal, signal.SIGINT, handler))
     pretrain("whole")
@@ -358,6 +360,8 @@ def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, requ
     def interrupted_twice(path, content):
         if content["trainer"]["steps"] == 6:
             signal.raise_signal(signal.SIGINT)
+            now = unfinished.time.monotonic()
+            monkeypatch.setattr(unfinished.time, "monotonic", lambda: now + 1.1)
             signal.raise_signal(signal.SIGINT)
             pytest.fail("continued")
         return write_tensors(path, content)
@@ -372,6 +376,21 @@ def test_a_second_stop_does_not_wait_and_leaves_the_last_checkpoint(folder, requ
     assert Path("p").read_bytes() == Path("whole").read_bytes()
 
 
+def test_signals_that_come_together_are_one_request(folder, stop_after, monkeypatch):
+    """A terminal's Ctrl-C reaches a script and its program, and the script hands it on."""
+
+    def several(tokens, config):
+        for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(signum)
+        return config.learning_rate
+
+    monkeypatch.setattr(trainer, "lr_at", several)
+    monkeypatch.setattr(signal, "getsignal", lambda signum: signal.SIG_DFL)  # in the background it may be ignored
+    with pytest.raises(Stopped, match=f"stopped after step 1 of {STEPS}") as stopped:
+        pretrain()
+    assert stopped.value.signum == signal.SIGTERM
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_run_started_with_nohup_outlives_its_terminal(folder, request):
     request.addfinalizer(partial(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_IGN)))
@@ -380,15 +399,15 @@ def test_a_run_started_with_nohup_outlives_its_terminal(folder, request):
 
 
 def test_where_no_signals_are_caught_a_stop_says_how_to_continue_too(folder, monkeypatch, capsys):
-    """As with several processes: the steps after the last checkpoint are lost."""
-    on_pause, init = UnfinishedRun.on_pause, UnfinishedRun.__init__
+    """As in another thread than the first one: the steps after the last checkpoint are lost."""
+    on_pause = UnfinishedRun.on_pause
 
     def interrupted(self, trainer):
         on_pause(self, trainer)
         if trainer.steps_done == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(UnfinishedRun, "__init__", lambda *given, **how: init(*given, **how | {"alone": False}))
+    monkeypatch.setattr(unfinished.threading, "main_thread", lambda: None)
     monkeypatch.setattr(UnfinishedRun, "on_pause", interrupted)
     words = ["pretrain", "vanilla", "wiki.txt", "--writing_params_path", "p", "--device", "cpu", "--max_epochs", "3"]
     words += ["--batch_size", "4", "--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--block_size", "64"]

@@ -6,6 +6,9 @@ Shapes:  B rows of a batch, T tokens of a row.
 """
 
 import inspect
+import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from types import MethodType
@@ -23,6 +26,7 @@ from optimizer import make_optimizer
 from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
+STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
 
 
@@ -94,16 +98,43 @@ class ByLengthStep(PackedStep):
 class DistributedStep(PackedStep):
     """A packed step of one of several processes: each computes its own rows, and gradients are averaged.
 
-    DistributedDataParallel or FSDP, in `forward`, average the gradients during the backward pass.
+    DistributedDataParallel or FSDP, in `forward`, average the gradients during the backward pass; on a CPU `processes`
+    does so after it.
+
+    The processes also agree on the steps after which they pause: all of them call `on_pause` at the same step. Each one
+    wishes a pause once time.monotonic() has reached its `pause_at`. The wish costs no message of its own: it travels
+    with the loss, which is averaged over the processes after each step.
     """
 
     def __init__(self, processes: Any, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.processes = processes
+        self.pause_at = math.inf
+        self.on_pause: Callable[[], None] = lambda: None
+        self.steps_later = STEPS_LATER if self.device_type == "cuda" else 0
+        self.wishes: deque[tuple[Tensor, Any]] = deque()  # of the last steps, on their way to the host
 
     def __call__(self, x: Tensor, y: Tensor, slots: int | None = None) -> tuple[Tensor, Tensor]:
         loss, grad_norm = super().__call__(x, y, slots)
-        return self.processes.mean(loss), self.processes.whole(grad_norm)
+        loss, wish = self.processes.mean_and_any(loss, time.monotonic() >= self.pause_at)
+        if self.is_pause(wish):
+            self.on_pause()
+        return loss, self.processes.whole(grad_norm)
+
+    def is_pause(self, wish: Tensor) -> bool:
+        """Did any process wish a pause `steps_later` steps ago? To read the newest wish would wait for the GPU."""
+        if self.steps_later == 0:
+            return bool(wish > 0)
+        arrived = torch.cuda.Event()
+        self.wishes.append((wish.to("cpu", non_blocking=True), arrived))
+        arrived.record()
+        if len(self.wishes) <= self.steps_later:
+            return False
+        oldest, arrived = self.wishes.popleft()
+        arrived.synchronize()
+        if oldest > 0:
+            self.wishes.clear()  # the same wish, told again
+        return bool(oldest > 0)
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None) -> Tensor:
         own_x, own_y = self.processes.own(x), self.processes.own(y)
@@ -111,6 +142,7 @@ class DistributedStep(PackedStep):
         loss = self.loss(own_x, own_y, lengths, int(lengths.sum()) if slots is None else slots)
         loss = loss * self.processes.weight(y, self.model.ignore_index)
         loss.backward()
+        self.processes.average_gradients(self.model)
         return loss.detach()
 
 
@@ -148,6 +180,8 @@ def fastest(
     bf16 = bf16 and has_bf16(device)
     precision = "bf16" if bf16 else f"float32 ({torch.get_float32_matmul_precision()} precision)"
     if "rows" not in inspect.signature(model.forward).parameters:
+        if processes is not None:
+            raise ValueError("this model trains in one process: start it with python, not with torchrun")
         return {}, f"{precision}, the plain step"
     on_cuda = device.type == "cuda"
     use_fast_dropout(model)

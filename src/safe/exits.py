@@ -30,7 +30,7 @@ def say(*lines: str, to_stderr: bool = False) -> None:
 
 
 def fail(*lines: str, status: int = 2) -> int:
-    if int(os.environ.get("RANK", 0)) > 0:
+    if lines and int(os.environ.get("RANK", 0)) > 0:
         time.sleep(5)  # torchrun ends all processes when one has failed: only the first says what all have found
     with suppress(OSError):  # after a SIGHUP there may be no terminal any more
         for line in lines:

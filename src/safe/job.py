@@ -15,10 +15,11 @@ import dataset as data
 from model import GPT
 from recipes import Recipe, Stage
 from safe.exits import say
-from safe.files import file_sha256, save_parameters
+from safe.files import save_parameters
+from safe.lock import take_over
 from safe.record import command_line, complete_already, identity
 from safe.running import Running
-from safe.unfinished import UnfinishedRun, settle_log, take_over
+from safe.unfinished import UnfinishedRun, settle_log
 from trainer import Diverged, Trainer, TrainerConfig
 
 VALIDATIONS = 20  # measurements of the validation loss in a run, about
@@ -72,8 +73,7 @@ def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
     name = job.running.tb_expt_name
     keep: dict[str, Any] = {"every": job.running.checkpoint_every}
     keep["tb_expt_name"] = name and f"{about['command']}/{name}_{job.model.config.variant}"
-    keep |= {"resume": job.running.resume, "overwrite": job.running.overwrite, "sharded": job.sharded}
-    keep |= {"first": job.is_first, "alone": job.processes is None}
+    keep |= {"resume": job.running.resume, "overwrite": job.running.overwrite, "processes": job.processes}
     machine = {"device": record["device"], "torch": str(torch.__version__), "threads": torch.get_num_threads()}
     machine["processes"] = record["processes"]
     with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
@@ -124,8 +124,6 @@ def trainer_config(job: Job) -> TrainerConfig:
 
 def first_record(job: Job, config: TrainerConfig, about: dict[str, Any]) -> dict[str, Any]:
     """The record of a run as far as it is known before training."""
-    files = {"corpus": "pretrain_corpus_path", "questions": "finetune_corpus_path", "start": "reading_params_path"}
-    read = {name: about["arguments"].get(argument) for name, argument in files.items()}
     count = 1 if job.processes is None else job.processes.count
     return {
         "variant": job.model.config.variant,
@@ -135,7 +133,6 @@ def first_record(job: Job, config: TrainerConfig, about: dict[str, Any]) -> dict
         "plain": job.running.plain,
         "compile": job.running.compile,
         "deterministic": job.running.deterministic,
-        **{f"{name}_sha256": file_sha256(data.find_file(path)) for name, path in read.items() if path is not None},
         "config": asdict(job.model.config),
         "vocabulary": job.corpus.vocabulary.characters,
         "trainer": asdict(config),
@@ -184,14 +181,13 @@ def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedR
             model, train_set, config, bf16=bf16, compile=running.compile, processes=job.processes
         )
     trainer = Trainer(model, train_set, held, config, **arguments, on_log=run.on_log, on_pause=run.on_pause)
-    run.watch(trainer)
     if job.processes is not None:
-        if not job.processes.agree(trainer.steps_done, job.device):
+        if not job.processes.agree(run.saved_step or 0, job.device):
             raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")
-        job.processes.seed_dropout(config.seed, trainer.steps_done)
+        job.processes.seed_dropout(config.seed)
+    run.watch(trainer)
     continued = f", continued after step {trainer.steps_done:,}" if trainer.steps_done else ""
-    no_checkpoints = ", no checkpoints" if job.sharded else ""
-    say(f"computed in {how}{no_checkpoints}{continued}")
+    say(f"computed in {how}{continued}")
     return trainer, how
 
 

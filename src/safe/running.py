@@ -31,7 +31,7 @@ class Running:
     )
     compile: str = flag("auto", SPEED, "compile the model (auto: if the run is long enough)", choices=COMPILE)
     deterministic: bool = flag(False, SPEED, "compute the same bits every time on a GPU too, a little more slowly")
-    shard: bool = flag(False, SPEED, "divide the model among the processes of torchrun; leaves no checkpoints")
+    shard: bool = flag(False, SPEED, "divide the model among the processes of torchrun")
     device: str | None = flag(None, SPEED, "cuda, mps or cpu (default: the first of these that is there)")
 
     @classmethod

@@ -12,23 +12,26 @@ run with the same identity.
 """
 
 import json
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from safe.files import atomic_write, read_tensors, remove_leftovers, write_tensors
-from safe.state import restore_trainer, trainer_state
+from safe.files import atomic_write, read_tensors, write_tensors
+from safe.lock import remove_shards_of, take_over
+from safe.state import blank_tensors, flat, nested, restore_trainer, tensors_of, trainer_state
 from trainer import Trainer
+from vocabulary import message_of
 
 FORMAT = 2  # of P.resume; raise it when its meaning changes
 SHARE = 0.02  # of the time of a run, at most, is spent on checkpoints
+ONE_REQUEST = 1.0  # seconds: a terminal's Ctrl-C reaches a program and its launcher, which hands it on
 
 
 class Stopped(KeyboardInterrupt):
@@ -50,9 +53,9 @@ class UnfinishedRun:
     machine: what the rounding of results depends on; a checkpoint of another machine continues with a warning
     command: what continues the run, for people
     every: seconds between checkpoints, more where writing takes long; 0: after each step
-    first, alone: with several processes only the first one writes files. Signals are not caught then: a process that
-        stopped alone would leave the others waiting. So a signal loses what came after the last checkpoint.
-    sharded: no process has the whole state, so there are no checkpoints
+    processes: those that train one model together. They save and stop after the same step, whichever is asked to. Only
+        the first one writes P.resume. The parts of a divided model are in P.resume.shards/, in files that P.resume
+        names. So it is the replacement of P.resume that makes a checkpoint the current one.
     """
 
     def __init__(
@@ -66,30 +69,30 @@ class UnfinishedRun:
         resume: bool = False,
         overwrite: bool = False,
         tb_expt_name: str | None = None,
-        first: bool = True,
-        alone: bool = True,
-        sharded: bool = False,
+        processes: Any = None,
     ):
-        if sharded and resume:
-            raise ValueError("--resume: a run with --shard leaves no checkpoints")
         if not every >= 0:
             raise ValueError(f"checkpoint_every is {every}: it must be a number of seconds, or 0 for every step")
         if resume and overwrite:
             raise ValueError("--resume and --overwrite: choose one")
         self.path, self.checkpoint = Path(path), Path(f"{path}.resume")
         self.identity, self.machine, self.command, self.every = identity, machine, command, every
-        self.first, self.alone, self.sharded = first, alone, sharded
+        self.shards = Path(f"{path}.resume.shards")
+        self.processes, self.first = processes, processes is None or processes.is_first
         self.saved_step: int | None = None  # of the checkpoint on disk
         self.state: dict[str, Any] | None = None  # to restore
+        self.layout: dict[str, Any] | None = None  # of the shards of the checkpoint on disk
         self.signum: int | None = None  # of the request to stop
-        self.trainer: Trainer | None = None
-        if not first:
+        self.asked_at = 0.0
+        self.timer: Any = None  # its pause_at is when this process wishes to pause
+        if not self.first:
             if self.checkpoint.exists():
                 self._read(resume, overwrite)
             return
         self.lock = take_over(self.path)
         try:
             lines = self._read(resume, overwrite) if self.checkpoint.exists() else []
+            self._remove_old_shards()
             self.log = Log(f"{self.checkpoint}.log.jsonl", lines, tb_expt_name)
         except BaseException:
             self.lock.release()
@@ -99,7 +102,7 @@ class UnfinishedRun:
         """Take over the checkpoint that is there, or refuse. Returns the lines of its log."""
         if overwrite:
             if self.first:
-                self.checkpoint.unlink()
+                self.checkpoint.unlink(missing_ok=True)
             return []
         if not resume:
             raise ValueError(
@@ -113,7 +116,9 @@ class UnfinishedRun:
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}")
             self.state, lines, identity = saved["trainer"], saved["log"].splitlines(True), saved["identity"]
-            self.saved_step = self.state["steps"]
+            self.layout, self.saved_step = saved.get("shards"), self.state["steps"]
+            if self.layout is not None and not all(type(self.layout[part]) is dict for part in ("files", "tensors")):
+                raise TypeError("shards")
             differences = _differences(identity, self.identity)
             other_machine = _differences(saved["machine"], self.machine)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -124,12 +129,14 @@ class UnfinishedRun:
                 "command with --resume, or start again with --overwrite"
             )
         if other_machine:
-            warn(f"{self.checkpoint}: the result may differ in rounding: {'; '.join(other_machine)}")
+            draws = " and in what dropout draws" * any(text.startswith("processes ") for text in other_machine)
+            if self.first:
+                warn(f"{self.checkpoint}: the result may differ in rounding{draws}: {'; '.join(other_machine)}")
         return lines
 
     def __enter__(self) -> "UnfinishedRun":
         self.before: dict[int, Any] = {}
-        if self.alone and threading.current_thread() is threading.main_thread():  # only there can signals be handled
+        if threading.current_thread() is threading.main_thread():  # only there can signals be handled
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 signum = getattr(signal, name, None)  # Windows has no SIGHUP
                 # A program started with nohup must go on ignoring SIGHUP.
@@ -143,35 +150,74 @@ class UnfinishedRun:
         if self.first:
             self.log.close()
             self.lock.release()
+        if self.signum is not None and self.processes is not None and isinstance(error, RuntimeError):
+            # All have been asked to stop, and one is gone already: torchrun does so when one has failed.
+            raise self._stopped(f"stopped at once: {self._how_to_continue()}", self.signum) from None
         if kind is None and self.signum is not None:  # asked to stop when there was no step left
-            raise Stopped(f"stopped: {self.path} is complete", self.signum)
+            raise self._stopped(f"stopped: {self.path} is complete", self.signum)
         if kind is KeyboardInterrupt:  # where no signals are handled
-            how = f": {self._how_to_continue()}" if self.first else ""
-            raise Stopped(f"stopped at once{how}", signal.SIGINT) from None
+            raise self._stopped(f"stopped at once: {self._how_to_continue()}", signal.SIGINT) from None
+
+    def _stopped(self, message: str, signum: int) -> Stopped:
+        return Stopped(message if self.first else "", signum)
 
     def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:  # the second time: at once
+        again, alone = self.signum is not None, self.processes is None
+        if again and alone and time.monotonic() - self.asked_at >= ONE_REQUEST:
             raise Stopped(f"stopped at once: {self._how_to_continue()}", signum)
-        self.signum = signum
-        if self.trainer is not None:
-            self.trainer.pause_at = 0
-        with suppress(OSError):  # os.write, because a print may have been interrupted
-            os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        if again:  # a process that stopped at once would leave the others waiting
+            return
+        self.signum, self.asked_at = signum, time.monotonic()
+        if self.timer is not None:
+            self.timer.pause_at = 0
+        if self.first:
+            with suppress(OSError):  # os.write, because a print may have been interrupted
+                os.write(2, b"\nstopping after this step" + b"; once more to stop at once" * alone + b"\n")
 
     def watch(self, trainer: Trainer) -> None:
         """Make `trainer` continue from the checkpoint, if there is one, and pause whenever one is due."""
+        reason = None
         if self.state is not None:
             try:
-                restore_trainer(trainer, self.state)
+                self._restore(trainer, self.state)
+            except OSError as error:
+                reason = message_of(error)
             except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-                reason = str(error).split("\n")[0]
-                raise ValueError(f"{self.checkpoint}: not a checkpoint of this model ({reason})") from None
-            self.state = None  # its memory
-        self.trainer = trainer
-        if self.first and not self.sharded:
-            trainer.pause_at = time.monotonic() + self.every
-        if self.signum is not None:
-            trainer.pause_at = 0
+                why = str(error).split("\n")[0]
+                reason = f"{self.checkpoint}: not a checkpoint of this model ({why})"
+        if self.processes is not None:  # all go on, or none
+            reason = self.processes.first_of(reason)
+        if reason is not None:
+            raise ValueError(reason)
+        self.state = None  # its memory
+        self.timer = trainer
+        if self.processes is not None:
+            step: Any = trainer.step
+            step.on_pause = lambda: setattr(trainer, "pause_at", 0)
+            step.steps_later *= self.every > 0
+            self.timer = step
+        self._next_checkpoint(self.every if self.first else math.inf)
+
+    def _next_checkpoint(self, seconds: float) -> None:
+        self.timer.pause_at = time.monotonic() + seconds
+        if self.signum is not None:  # also if the signal came during the line above
+            self.timer.pause_at = 0
+
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        divided = self.processes is not None and self.processes.shard
+        if self.layout is None and not divided:
+            restore_trainer(trainer, state, self.processes)
+            return
+        from safe.shards import from_folder, layout_of_whole, read_shards  # only here: it takes a while to import
+
+        if self.layout is None:
+            whole = flat(state["model"], state["optimizer"])
+            layout, read = layout_of_whole(whole), lambda file: whole
+        else:
+            layout, read = self.layout, from_folder(self.shards, self.layout)
+        tensors = blank_tensors(trainer, layout["tensors"])
+        read_shards(tensors, layout, read)
+        restore_trainer(trainer, state | nested(tensors), self.processes)
 
     def on_log(self, line: dict[str, float]) -> None:
         if self.first:
@@ -179,25 +225,45 @@ class UnfinishedRun:
 
     def on_pause(self, trainer: Trainer) -> None:
         """Save a checkpoint. Raises Stopped if somebody asked to stop."""
+        signum = 0
+        if self.processes is not None:
+            trainer.pause_at = math.inf  # until all agree on the next pause
+            signum = self.processes.highest(self.signum or 0, trainer.device)
         self._save(trainer)
-        if self.signum is not None:
+        if self.processes is None:
+            signum = self.signum or 0
+        if signum:
+            if self.processes is not None:
+                self.processes.highest(0, trainer.device)  # torchrun ends all when the first one has ended: wait
             done = f"stopped after step {trainer.steps_done} of {trainer.total_steps}"
-            raise Stopped(f"{done}: {self._how_to_continue()}", self.signum)
+            raise self._stopped(f"{done}: {self._how_to_continue()}", signum)
 
     def _save(self, trainer: Trainer) -> None:
         began = time.monotonic()
         content: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "machine": self.machine}
-        content |= {"trainer": trainer_state(trainer), "log": "".join(self.log.lines)}
+        content |= {"trainer": trainer_state(trainer, self.processes)}
+        layout = None
         try:
-            write_tensors(self.checkpoint, content)
-            self.saved_step = trainer.steps_done
+            if self.processes is not None and self.processes.shard:
+                from safe.shards import write_shards
+
+                content["shards"] = layout = write_shards(self.shards, trainer.steps_done, tensors_of(trainer))
+            if self.first:
+                write_tensors(self.checkpoint, content | {"log": "".join(self.log.lines)})
         except OSError as error:
             # Training may outlive a disk that is full for a while.
             kept = f"the one of step {self.saved_step} stays" if self.saved_step is not None else "there is none yet"
-            warn(f"{self.checkpoint}: not written, {kept}: {error.strerror or error}")
-        took = time.monotonic() - began
-        if self.signum is None:
-            trainer.pause_at = time.monotonic() + (max(self.every, took / SHARE) if self.every else 0)
+            if self.first:
+                warn(f"{self.checkpoint}: not written, {kept}: {error.strerror or error}")
+        else:
+            self.saved_step, self.layout = trainer.steps_done, layout
+        if self.first:
+            self._remove_old_shards()
+            took = time.monotonic() - began
+            self._next_checkpoint(max(self.every, took / SHARE) if self.every else 0)
+
+    def _remove_old_shards(self) -> None:
+        remove_shards_of(self.path, keep=(self.layout or {"files": ()})["files"])
 
     def where(self) -> str:
         """Where the run can be continued from."""
@@ -217,6 +283,8 @@ class UnfinishedRun:
         except OSError as error:
             warn(f"{log}: not written, the log is {self.log.path}: {error.strerror or error}")
         self.checkpoint.unlink(missing_ok=True)
+        self.layout = None
+        self._remove_old_shards()
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
@@ -312,67 +380,9 @@ def curve_folder(name: str, new: bool) -> Path:
     return folder
 
 
-class Lock:
-    """Held by the one process that writes `path`. Raises ValueError if another process holds it.
-
-    The lock is the operating system's, on an open file `.NAME.lock` beside `path`. It ends with the process, however
-    that ends. So the file alone means nothing and needs no cleaning up after a crash.
-    """
-
-    def __init__(self, path: Path):
-        path = path.resolve()
-        self.path = path.with_name(f".{path.name}.lock")
-        while True:
-            file = open(self.path, "a+b")  # closed by release
-            try:
-                _lock(file)
-            except BlockingIOError:
-                file.close()
-                raise ValueError(f"{path}: another run is writing it: wait for it, or choose another path") from None
-            except OSError as error:
-                warn(f"{self.path}: this file system has no locks ({error.strerror}): start no second run for {path}")
-            # The process that held it before may have removed the file between our opening and our locking it.
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
-                    break
-            file.close()
-        self.file = file
-
-    def release(self) -> None:
-        if os.name == "nt":  # Windows removes no open file, neither ours nor that of a run that waits for it
-            self.file.close()
-        with suppress(OSError):
-            self.path.unlink()
-        self.file.close()
-
-
 def settle_log(path: str | Path, steps: Any) -> None:
     """Put the log in place for a run of `steps` steps that died right after writing its result."""
     log = Path(f"{path}.resume.log.jsonl")
     with suppress(OSError, ValueError, LookupError, TypeError):  # there is none, or it is another run's
         if json.loads(log.read_bytes().splitlines()[-1])["step"] == steps:
             os.replace(log, f"{path}.log.jsonl")
-
-
-def take_over(path: str | Path) -> Lock:
-    """The lock of `path`. With it, temporary files that killed processes left behind are removed."""
-    lock = Lock(Path(path))
-    for ending in ("", ".json", ".resume", ".resume.log.jsonl"):
-        remove_leftovers(f"{path}{ending}")
-    return lock
-
-
-_lock: Callable[[BinaryIO], None]
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            raise BlockingIOError from None
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
