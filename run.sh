@@ -41,67 +41,59 @@ fail() { tell "$*" && exit 2; }
 
 # ---------------------------------------------------------------------------------------------------- commands
 
-ASKED='' ASKED_AT=0 # the number of the signal that asked to stop, and when
-WOKEN=''            # a signal has ended the waiting for a command, not the command
-
-stop() { # NUMBER of a signal: hand it on to the command that runs, or end if there is none
-  WOKEN=yes
-  [ -z "$ASKED" ] || [ $((SECONDS - ASKED_AT)) -ge 2 ] || return 0 # one request, sent to us and to our group
-  ASKED=$1 ASKED_AT=$SECONDS
-  set +u # there is no $! before the first command
-  kill -TERM $! 2>/dev/null || exit $((128 + ASKED))
-}
-
-pause() { # Ctrl-Z
-  WOKEN=yes
-  set +u
-  kill -STOP $! 2>/dev/null || true
-  kill -STOP $$
-  kill -CONT $! 2>/dev/null || true
+stop() { # NUMBER of a signal: an installation ends with us
+  set +u # there may be no $!
+  kill $! 2>/dev/null || true
+  exit $((128 + $1))
 }
 
 announce() { printf '+%s\n' "$(printf ' %q' "$@")" >&2 || true; }
 
-run() { # COMMAND ...: prints it and runs it. A signal reaches it; then, or if it fails, this script ends.
-  local status
+run() { # COMMAND ...: prints it and runs it, so that a signal can end it
   announce "$@"
-  set -m # gives the command a process group of its own: signals come from `stop` alone, so each comes once
   "$@" </dev/null &
-  set +m
-  while true; do
-    WOKEN='' status=0
-    wait $! || status=$?
-    [ -n "$WOKEN" ] || break
-  done
-  [ -z "$ASKED" ] || exit $((128 + ASKED))
-  return $status
+  wait $!
 }
 
-run_for_score() { # COMMAND ...: keeps the last line of its output as SCORE
-  trap 'rm -f "$OUT/.score.$$.tmp"' EXIT
-  run "$@" >"$OUT/.score.$$.tmp"
-  SCORE=$(tail -n 1 "$OUT/.score.$$.tmp")
-}
+STEPS=() # what the stages are made of, for src/safe/sequence.py, which runs them in one process
+step() { STEPS+=($# "$@"); } # VERB ...
 
 # ------------------------------------------------------------------------------------------------- environment
 
-fits() { # PYTHON MODULE ...: is it new enough, and can it import these? What a killed pip leaves cannot be imported.
+fits() { # PYTHON MODULE ...: is it new enough, and has it these? What a killed pip leaves cannot be imported.
   local python=$1
   shift
   "$python" - "$@" >/dev/null 2>&1 <<'PYTHON'
-import importlib, os, sys
+import csv, importlib, importlib.metadata, importlib.util, os, sys
 if sys.version_info < (3, 11):
     sys.exit(1)
 sys.path[0] = "src"  # as for src/run.py
 os.environ.pop("MPLBACKEND", None)
-for name in sys.argv[1:]:
+
+def version_if_intact(name):
+    """The version of a package, if every file is there that its installer has recorded. Importing takes seconds."""
     try:
-        module = importlib.import_module(name)
-    except ValueError:  # matplotlib does not like the user's settings
-        continue
-    if module.__file__ is None:  # a folder without a module
-        sys.exit(1)
-    if name == "torch" and [int(number) for number in module.__version__.split(".")[:2]] < [2, 6]:
+        about = importlib.metadata.distribution(name)
+        folder = str(about.locate_file(""))
+        origin = importlib.util.find_spec(name).origin
+        rows = list(csv.reader(about.read_text("RECORD").splitlines()))
+        sizes = {os.path.join(folder, path): int(size) for path, _, size in rows if size}
+        intact = origin in sizes and all(os.stat(path).st_size == size for path, size in sizes.items())
+        return about.version if intact else None
+    except (importlib.metadata.PackageNotFoundError, AttributeError, OSError, ValueError):
+        return None
+
+for name in sys.argv[1:]:
+    version = None if os.environ.get("PYTHONPATH") else version_if_intact(name)  # may lead to packages of another Python
+    if version is None:
+        try:
+            module = importlib.import_module(name)
+        except ValueError:  # matplotlib does not like the user's settings
+            continue
+        if module.__file__ is None:  # a folder without a module
+            sys.exit(1)
+        version = getattr(module, "__version__", "")
+    if name == "torch" and [int(number) for number in version.split(".")[:2]] < [2, 6]:
         sys.exit(1)  # no torch.compiler.set_stance
 PYTHON
 }
@@ -143,6 +135,14 @@ set_up() { # REQUIREMENTS MODULE ...: sets PYTHON to one with the modules: the c
   fits "$PYTHON" "$@" || fail ".venv cannot import all of $*: delete .venv, and run this again"
 }
 
+has_gpu() { # is it worth asking torch, which takes seconds? On Linux and Windows, also for AMD
+  local device
+  for device in /dev/nvidia0 /dev/nvhost-gpu /dev/dxg /dev/kfd; do
+    [ ! -e $device ] || return 0
+  done
+  command -v nvidia-smi >/dev/null
+}
+
 # ------------------------------------------------------------------------------------------------------ stages
 
 find_data() { # NAME: where this data file is; run.py looks in the same places (find_file in src/dataset.py)
@@ -175,32 +175,31 @@ train() { # pretrain|finetune VARIANT ARGUMENT ...
   if [ -f "$DEV" ] && grep -q $'\t' "$DEV" 2>/dev/null; then # it has the answers
     held_out=(--eval_corpus_path "$DEV")
   fi
-  run "$PYTHON" src/run.py "$1" "$2" "$CORPUS" "${@:3}" \
+  step run "$PYTHON" src/run.py "$1" "$2" "$CORPUS" "${@:3}" \
     ${held_out[@]+"${held_out[@]}"} ${OPTIONS[@]+"${OPTIONS[@]}"}
 }
 
-evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain: keeps the score as SCORE
+evaluate() { # VARIANT PARAMS dev|test nopretrain|pretrain [TITLE of a row of the table]
   local questions=$DEV
   [ "$3" = dev ] || questions=$TEST
-  run_for_score "$PYTHON" src/run.py evaluate "$1" "$CORPUS" --reading_params_path "$OUT/$1.$2.params" \
+  step score "${5:-}" "$PYTHON" src/run.py evaluate "$1" "$CORPUS" --reading_params_path "$OUT/$1.$2.params" \
     --eval_corpus_path "$questions" --outputs_path "$OUT/$1.$4.$3.predictions" \
     ${PLAIN[@]+"${PLAIN[@]}"} ${DEVICE[@]+"${DEVICE[@]}"}
-  say "$SCORE"
 }
 
-stage() { # NAME
+stage() { # NAME [TITLE of a row of the table]
   local train_rows=(--finetune_corpus_path "$TRAIN")
   case "$1" in
     ?*_finetune_without_pretrain)
       local variant=${1%_finetune_without_pretrain}
       train finetune "$variant" --writing_params_path "$OUT/$variant.model.params" "${train_rows[@]}" ;;
-    ?*_eval_dev_without_pretrain) evaluate "${1%_eval_dev_without_pretrain}" model dev nopretrain ;;
+    ?*_eval_dev_without_pretrain) evaluate "${1%_eval_dev_without_pretrain}" model dev nopretrain "${2:-}" ;;
     ?*_eval_test_without_pretrain) evaluate "${1%_eval_test_without_pretrain}" model test nopretrain ;;
     ?*_finetune_with_pretrain)
       local variant=${1%_finetune_with_pretrain}
       train finetune "$variant" --reading_params_path "$OUT/$variant.pretrain.params" \
         --writing_params_path "$OUT/$variant.finetune.params" "${train_rows[@]}" ;;
-    ?*_eval_dev_with_pretrain) evaluate "${1%_eval_dev_with_pretrain}" finetune dev pretrain ;;
+    ?*_eval_dev_with_pretrain) evaluate "${1%_eval_dev_with_pretrain}" finetune dev pretrain "${2:-}" ;;
     ?*_eval_test_with_pretrain) evaluate "${1%_eval_test_with_pretrain}" finetune test pretrain ;;
     ?*_pretrain)
       local variant=${1%_pretrain}
@@ -211,7 +210,7 @@ stage() { # NAME
 }
 
 all_stages() { # VARIANT ...: every stage of each, then the table. What would stop it later is checked first.
-  local variant suffix began table score file
+  local variant suffix file
   for file in "$CORPUS" "$TRAIN" "$DEV" "$TEST"; do
     [ -f "$file" ] || fail "$file: no such file"
   done
@@ -224,22 +223,18 @@ for name in sys.argv[1:]:
     if name not in variants:
         sys.exit(f"run.sh: no variant {name}: choose from {', '.join(variants)}")
 PYTHON
-  run_for_score "$PYTHON" london_baseline.py --eval_corpus_path "$DEV"
-  table=$(printf '%-40s %s' "London for everyone" "$SCORE")
+  step score "London for everyone" "$PYTHON" london_baseline.py --eval_corpus_path "$DEV"
   for variant in "$@"; do
     for suffix in without_pretrain with_pretrain; do
-      began=$SECONDS
       [ $suffix = without_pretrain ] || stage "${variant}_pretrain"
       stage "${variant}_finetune_$suffix"
-      stage "${variant}_eval_dev_$suffix"
-      score=$SCORE
-      table+=$(printf '\n%-40s %-36s %5d s' "$variant, ${suffix%_pretrain} pretraining" "$score" $((SECONDS - began)))
+      stage "${variant}_eval_dev_$suffix" "$variant, ${suffix%_pretrain} pretraining"
       stage "${variant}_eval_test_$suffix"
     done
   done
-  say $'\n'"Dev questions of $DEV:"$'\n'"$table"
-  write_report "$@" || fail "there is no report, for the reason above; all else is complete"
-  say "What is behind these numbers: $OUT/report.html"
+  step table "Dev questions of $DEV:"
+  write_report "$@"
+  step say "What is behind these numbers: $OUT/report.html"
 }
 
 write_report() { # VARIANT ...: about everything that all_stages makes
@@ -250,9 +245,10 @@ write_report() { # VARIANT ...: about everything that all_stages makes
     predictions+=("$OUT/$variant".{nopretrain,pretrain}.dev.predictions)
   done
   [ -f "$unseen" ] || unseen=data/birth_unseen_inputs.tsv # made-up people are in nobody's corpus
-  run "$PYTHON" src/run.py report "$CORPUS" --reading_params_path "${params[@]}" \
+  step last "there is no report, for the reason above; all else is complete" \
+    "$PYTHON" src/run.py report "$CORPUS" --reading_params_path "${params[@]}" \
     --predictions_path "${predictions[@]}" --eval_corpus_path "$DEV" --finetune_corpus_path "$TRAIN" \
-    --unseen_corpus_path "$unseen" --outputs_path "$OUT/report.html" ${DEVICE[@]+"${DEVICE[@]}"} >&2
+    --unseen_corpus_path "$unseen" --outputs_path "$OUT/report.html" ${DEVICE[@]+"${DEVICE[@]}"}
 }
 
 # --------------------------------------------------------------------------------------------------- arguments
@@ -302,7 +298,6 @@ trap 'stop 1' HUP
 trap 'stop 2' INT
 trap 'stop 3' QUIT
 trap 'stop 15' TERM
-trap pause TSTP
 trap '' PIPE # see say
 
 BASIC=(torch numpy tqdm matplotlib)
@@ -321,7 +316,7 @@ esac
 
 set_up requirements.txt "${BASIC[@]}"
 if [ ${#WORDS[@]} -eq 0 ]; then
-  if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
+  if has_gpu && "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
     say "this machine has CUDA: ./run.sh full" && WORDS=(full)
   else
     say "no CUDA here: ./run.sh quick (./run.sh full trains the full model)" && WORDS=(quick)
@@ -350,3 +345,4 @@ case "${WORDS[0]}" in
     all_stages "${WORDS[@]:1}" ;;
   *) for name in "${WORDS[@]}"; do stage "$name"; done ;;
 esac
+exec "$PYTHON" src/safe/sequence.py "${STEPS[@]}" </dev/null

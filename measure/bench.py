@@ -5,6 +5,7 @@
     python measure/bench.py --data DIR           # with the course's files
     python measure/bench.py --gpus 1 2           # a large model on one GPU and on two
     python measure/bench.py --deterministic      # each of our rows again with what --deterministic costs
+    python measure/bench.py --shared [--old DIR] # a step of `quick` on two cores that others use too; see sharing.py
 
 The rows "plain" are the loop of plain_loop.py. The rows "plain (--plain)" are the core alone: the Trainer's own step,
 and generation without a KV cache. The rows "ours" are what `src/run.py pretrain vanilla` runs. All use the recipe
@@ -56,6 +57,7 @@ from fast.steps import fastest
 from model import GPT, GPTConfig
 from recipes import RECIPES
 from safe.running import Running
+from sharing import print_shared
 from trainer import Trainer, TrainerConfig
 
 ROWS = {
@@ -333,6 +335,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="measure all rows this often and keep the best of each")
     parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on this many GPUs instead")
     parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels too")
+    parser.add_argument("--shared", action="store_true", help="measure a step beside other programs instead (Linux)")
+    parser.add_argument("--old", type=Path, help="with --shared: a checkout of the commit to compare with")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
@@ -346,6 +350,9 @@ def main() -> None:
             print(json.dumps(found))
         return
     print_machine(args.device)
+    if args.shared:
+        print_shared(args.old, args.repeats)
+        return
     if args.gpus:
         print_large(args.gpus, args.device, args.data)
         return

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(message_of(error), status=getattr(error, "status", 2))
     except KeyboardInterrupt as stopped:
         if hasattr(stopped, "signum"):  # safe.unfinished.Stopped says how to continue
-            return fail(*str(stopped).split("\n"), status=128 + stopped.signum)
+            return fail(*str(stopped).splitlines(), status=128 + stopped.signum)
         return fail("stopped" + " before training began" * training, status=130)
     except RuntimeError as error:
         return fail(advice_for(error))

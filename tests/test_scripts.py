@@ -50,7 +50,7 @@ def printed(data_folder):
     """A function that gives the command which run.sh prints for a stage. torch is replaced, so that nothing is run."""
     fake = data_folder / "fake" / "torch"
     fake.mkdir(parents=True)
-    only_there = "import sys\nif sys.argv[0].endswith('run.py'): raise RuntimeError('torch was imported')\n"
+    only_there = "import sys\nif sys.argv[0].endswith('sequence.py'): raise RuntimeError('torch was imported')\n"
     (fake / "__init__.py").write_text(f"{only_there}__version__ = '99.0'")  # run.sh checks that it can be imported
 
     def of(*arguments: str) -> str:
