@@ -1,14 +1,21 @@
 """Makes what a teacher hands out.
 
-python course/make.py handout --edition rope --out DIR      # the student's tree, with the solutions taken out
+python course/make.py handout --edition rope --out DIR                # the student's tree, without the solutions
+python course/make.py autograder --edition rope --out autograder.zip  # for Gradescope
+python course/make.py term --out DIR                                  # the corpus of a new term
+python course/make.py publish --edition rope --out DIR                # the handout as HTML and PDF
 """
 
 import argparse
 import ast
+import importlib
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+import publish
+import term
 from parts import EDITIONS, PARTS, Gap, Part, letters
 
 HERE = Path(__file__).resolve().parent
@@ -18,6 +25,7 @@ PROJECT = HERE.parent
 # which a teacher made test answers must not hand them out. Wings that would give a solution away are left out.
 CORPUS = "wiki.txt birth_places_train.tsv birth_dev.tsv birth_test_inputs.tsv birth_unseen_inputs.tsv"
 CORPUS += " birth_unseen_traditions.tsv place_traditions.tsv"
+GRADER = ("grade.py", "grading.py", "handed_in.py", "calling.py", "student.py", "parts.py")
 COPIED = [
     "src/*.py",
     "src/safe/*.py",
@@ -35,7 +43,22 @@ COPIED = [
     "mingpt-demo/play_char.ipynb",
     *[f"data/{name}" for name in CORPUS.split()],
     *[f"data/quick/{name}" for name in CORPUS.split()],
+    *[f"course/{name}" for name in GRADER],
 ]
+
+# A program that comes to a part that is not written yet says so in a line, as it does with every other mistake.
+EDITS = {
+    "src/safe/exits.py": (
+        "    raise error\n",
+        '    if isinstance(error, NotImplementedError) and str(error).startswith("part "):\n'
+        "        return str(error)\n    raise error\n",
+    ),
+    "src/dataset.py": (
+        "    sys.exit(main())\n",
+        "    try:\n        sys.exit(main())\n    except NotImplementedError as unwritten:\n"
+        '        sys.exit(f"dataset.py: {unwritten}")\n',
+    ),
+}
 
 
 def functions_of(source: str) -> dict[str, ast.FunctionDef]:
@@ -97,8 +120,10 @@ def solution_lines(part: Part) -> list[str]:
     return found
 
 
-def handout(edition: str, out: Path, solved: tuple[str, ...] = ()) -> None:
+def handout(edition: str, out: Path, solved: tuple[str, ...] = (), data: Path | None = None) -> None:
     """Write the student's tree into `out`, a new or empty folder. The parts `solved` keep their solutions.
+
+    data: a folder with the files of a term, which take the place of those of the project
 
     Raises ValueError for an unknown edition, a folder that is not empty, and a list of parts that does not fit the
     code; then nothing is written.
@@ -118,29 +143,104 @@ def handout(edition: str, out: Path, solved: tuple[str, ...] = ()) -> None:
             kept = [] if topic in solved else [gap]
             solution_of(source, gap)  # checked for solved parts too
             changed[path] = with_gaps(source, kept, topic, letter_of[topic])
+    for name, (old, new) in EDITS.items():
+        source = changed.get(Path(name)) or files[Path(name)].read_text(encoding="utf-8")
+        if source.count(old) != 1:
+            raise ValueError(f"course/make.py: {name} has {source.count(old)} of the lines to edit, not one: {old!r}")
+        changed[Path(name)] = source.replace(old, new)
+    for path in [] if data is None else [data / name for name in CORPUS.split()]:
+        if path.is_file():
+            files[Path("data", path.name)] = path
+        elif not path.name.startswith(("birth_unseen", "place")):
+            raise ValueError(f"{path}: missing")
     given = HERE / "tree"
     files |= {path.relative_to(given): path for path in given.rglob("*") if path.suffix in (".py", ".md")}
     files[Path("handout.md")] = HERE / "handout.md"
+    changed[Path("handout.md")] = publish.edition_text(edition)
     for name, path in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, out / name)
         if name in changed:
             (out / name).write_text(changed[name], encoding="utf-8")
+    (out / "course" / "edition.txt").write_text(f"{edition}\n", encoding="utf-8")
+
+
+def make_support(edition: str, out: Path) -> Path:
+    """src as students get it, beside which modules of a course's own edition are graded. Returns its folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        handout(edition, Path(scratch) / "tree")
+        shutil.copytree(Path(scratch) / "tree" / "src", out)
+    shutil.copytree(PROJECT / "src" / "handout", out / "handout", dirs_exist_ok=True)
+    return out
+
+
+def answers_of(data: Path | None, scratch: Path) -> Path:
+    """The folder of a term's files. Those of the project are made again, with the answers to the test questions."""
+    if data is not None:
+        return data
+    sys.path.append(str(PROJECT / "data"))
+    scratch.mkdir()
+    importlib.import_module("make_corpus").main(["--out", str(scratch), "--answers"])
+    return scratch
+
+
+def autograder(edition: str, out: Path, data: Path | None = None) -> None:
+    """Write the zip for Gradescope. data: the files of a term, with birth_test_answers.tsv."""
+    with tempfile.TemporaryDirectory() as scratch:
+        support = make_support(edition, Path(scratch) / "support")
+        pack = importlib.import_module("autograder").pack
+        pack(edition, answers_of(data, Path(scratch) / "data"), out, support)
+
+
+# ------------------------------------------------------------------------------------------------ the command line
+
+
+def add_handout(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("handout", help="the student's tree, with the solutions taken out")
+    sub.add_argument("--edition", required=True, choices=EDITIONS, help="named after the mechanism of part g")
+    sub.add_argument("--out", required=True, type=Path, help="a new or empty folder", metavar="DIR")
+    sub.add_argument("--data", type=Path, help="the files of a term (default: those of the project)", metavar="DIR")
+    sub.set_defaults(run=run_handout)
+
+
+def run_handout(args: argparse.Namespace) -> str:
+    handout(args.edition, args.out, data=args.data)
+    return f"{args.out}: the tree of the edition {args.edition}; begin with handout.md"
+
+
+def add_autograder(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("autograder", help="the zip for Gradescope, with the hidden tests and the answers")
+    sub.add_argument("--edition", required=True, choices=EDITIONS, help="named after the mechanism of part g")
+    sub.add_argument("--out", required=True, type=Path, help="the zip", metavar="ZIP")
+    sub.add_argument("--data", type=Path, help="the files of a term (default: those of the project)", metavar="DIR")
+    sub.set_defaults(run=run_autograder)
+
+
+def run_autograder(args: argparse.Namespace) -> str:
+    autograder(args.edition, args.out, args.data)
+    return f"{args.out}: for Gradescope. It holds the hidden tests and the answers: keep it private"
+
+
+# Each adds a parser whose `run` takes the arguments and returns what to print.
+COMMANDS = [
+    add_handout,
+    add_autograder,
+    term.add_command,
+    publish.add_command,
+]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make.py", description="Make what a teacher hands out.")
     commands = parser.add_subparsers(dest="command", required=True)
-    sub = commands.add_parser("handout", help="the student's tree, with the solutions taken out")
-    sub.add_argument("--edition", required=True, choices=EDITIONS, help="named after the mechanism of part g")
-    sub.add_argument("--out", required=True, type=Path, help="a new or empty folder", metavar="DIR")
+    for add in COMMANDS:
+        add(commands)
     args = parser.parse_args(argv)
     try:
-        handout(args.edition, args.out)
+        print(args.run(args))
     except (OSError, ValueError) as error:
         print(f"make.py: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: the tree of the edition {args.edition}; begin with handout.md")
     return 0
 
 

@@ -1,7 +1,9 @@
 """The parts of the assignment: which functions a student writes, in which edition, for how many points.
 
-This is the only list. make.py takes the bodies of these functions out of the student's tree. A name that the code does
-not have is an error, so the list cannot go stale.
+This is the only list. make.py takes the bodies of these functions out of the student's tree, and grading.py sends their
+calls to the student's code. A name that the code does not have is an error, so the list cannot go stale.
+
+Tests are named by topic: tests/test_TOPIC.py of the student's tree is public, autograder_tests/test_TOPIC.py is hidden.
 """
 
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class Part:
-    topic: str  # tests/test_TOPIC.py in the student's tree checks it
+    topic: str
     gaps: tuple[Gap, ...]
+    seconds: int = 60  # for the student's code in all tests of the part
 
 
 ATTENTION, EFFICIENT, MODEL = "src/attention.py", "src/efficient_attention.py", "src/model.py"
@@ -66,3 +69,57 @@ def letters(edition: str) -> dict[str, str]:
         raise ValueError(f"no edition {edition!r}: choose from {', '.join(EDITIONS)}")
     given = {"baseline": BASELINE, "span": SPAN, edition: MECHANISM}
     return {topic: given.get(topic, OPTIONAL) for topic in PARTS}
+
+
+# ---------------------------------------------------------------------------------------------------------- grading
+
+TRAINING = "training"  # topic of the hidden tests of given code: what part d trains on, and how
+MEGABYTES = 380  # of data that the student's code may hold in memory; torch alone takes 230
+SHARES = {"public": 0.4, "hidden": 0.6}  # of the points for code
+VISIBILITY = {"public": "visible", "hidden": "after_due_date", "predictions": "visible", "accuracy": "after_due_date"}
+ONLY_HERE = {"an odd number of channels is refused"}  # public tests of what older editions do not ask for
+BY_HAND = {
+    "b": "b (questions about NameDataset)",
+    "h": "of h the reports on leaderboard and calibration",
+    "w": "w (written questions)",
+}
+
+
+@dataclass(frozen=True)
+class HandIn:
+    """Predictions that are handed in with the parameters that made them, and what each half of them is worth."""
+
+    letter: str
+    variant: str
+    kind: str  # "nopretrain" or "pretrain"
+    each: int  # points for complete predictions that belong to the parameters: dev, and again test
+    accuracy: int  # points for an accuracy on test above the floor
+
+    @property
+    def parameters(self) -> str:
+        return f"{self.variant}.{'model' if self.kind == 'nopretrain' else 'finetune'}.params"
+
+    def predictions(self, split: str) -> str:
+        return f"{self.variant}.{self.kind}.{split}.predictions"
+
+
+# The floor is the share of London among the answers, plus so many standard deviations of a share of that size. What
+# seeds of the recipe `course` reach is in docs/results.md: the synthesizer from 7.6% on, the perceiver from 3.2% on.
+FLOORS = {"synthesizer": 0, "perceiver": -3}
+FLOOR = 3  # of the other variants
+LARGEST_LEAD = 15  # percent points by which dev may exceed test: the answers of dev are public, those of test are not
+ASKED_AGAIN = 16  # questions that the parameters are asked again, of dev and of test together
+
+
+def hand_ins(edition: str) -> list[HandIn]:
+    return [
+        HandIn("d", "vanilla", "nopretrain", 5, 0),
+        HandIn("f", "vanilla", "pretrain", 5, 10),
+        HandIn(MECHANISM, edition, "pretrain", 1, 3),
+    ]
+
+
+def points_for_code(edition: str) -> dict[str, int]:
+    """The points of each topic for what its tests find; the rest of a part's points is for predictions."""
+    found = {topic: POINTS.get(letter, EXTRA_POINTS) for topic, letter in letters(edition).items()} | {TRAINING: 5}
+    return found | {edition: POINTS[MECHANISM] - 5}

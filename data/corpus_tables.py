@@ -880,5 +880,7 @@ FEMININE = {
 }
 # Traditions in which a second first name is common, written out or as an initial.
 MIDDLE_NAMES = ("english", "scottish", "irish", "welsh")
+# Traditions of few surnames, in which corpora of other sizes and terms mix the syllables of given names.
+MIXED_GIVEN_NAMES = ("chinese", "korean")
 # What people of a vanished state are called, and the births for which the word is used.
 DEMONYM_YEARS = {"Soviet": (1900, 1965), "Yugoslav": (1905, 1968), "Ottoman": (1700, 1895), "Kosovar": (1950, 1990)}

@@ -2,6 +2,7 @@
 
     python make_corpus.py                  the full corpus, into the folder of this script
     python make_corpus.py --quick          the quick corpus, into its folder quick/
+    python make_corpus.py --people N --out DIR      a corpus of N people
     python make_corpus.py --stats DIR      the statistics of the files in DIR, ours or any others of the same form
 
 These files come out, all UTF-8 with "\\n" line ends:
@@ -32,6 +33,8 @@ import sys
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -64,6 +67,7 @@ from corpus_tables import (
     DEMONYM_YEARS,
     FEMININE,
     MIDDLE_NAMES,
+    MIXED_GIVEN_NAMES,
     PARTICLES,
     PLACE_YEARS,
     QUALIFIER_FROM,
@@ -76,6 +80,7 @@ from corpus_tables import (
 SEED = 10  # of the committed files
 SPLITS = (2000, 500, 437)  # persons for training, dev, test
 QUICK_SPLITS = (165, 50, 25)
+LEAST_PEOPLE, MOST_PEOPLE = 100, 200_000
 UNSEEN, QUICK_UNSEEN = 500, 100  # people who are asked about and never written about
 LONDON_PERCENT = 5  # London's exact share of each split: "London" for everyone is the score to beat
 QUICK_LONDON_PERCENT = 6
@@ -88,6 +93,7 @@ QUICK_HOME_NAMES = 35
 LENGTHS = ((0, 46), (5, 62), (10, 70), (25, 93), (50, 121), (75, 169), (90, 222), (95, 262), (100, 370))
 EXTENSION_GAP = 50  # a text shorter than wanted by more than this gets another sentence
 TRIES = 10  # texts to choose from for each line
+HASTY_TRIES, NEAR_ENOUGH = 6, 10  # in corpora of more people: the first text that is so many characters off is taken
 MAX_NAME = 34
 QUICK_MAX_NAME = 16
 QUICK_LENGTH = 49  # to aim at
@@ -127,10 +133,10 @@ class Chance:
         return low + self.below(high - low + 1)
 
     def percent(self, p: int) -> bool:
-        return self.below(100) < p
+        return self._random() * 100 < p
 
     def choice(self, items):
-        return items[self.below(len(items))]
+        return items[int(self._random() * len(items))]
 
     def weighted(self, items, weights):
         return self.from_sums(items, list(accumulate(weights)))
@@ -218,10 +224,12 @@ def draw_places(
     sums = list(accumulate(place.weight for place in others))
     most = max(1, len(drawn) - 1)
     drawn += others if all_once else ()
+    times = Counter(drawn)
     while len(drawn) < count:
         place = chance.from_sums(others, sums)
-        if drawn.count(place) < most:
+        if times[place] < most:
             drawn.append(place)
+            times[place] += 1
     chance.shuffle(drawn)
     return drawn
 
@@ -239,6 +247,8 @@ class Name:
 
 def plain_ascii(text: str) -> str:
     """The text without accents: "Jørgen" becomes "Jorgen"."""
+    if text.isascii():
+        return text
     text = text.translate(str.maketrans("øØłŁđĐıß", "oOlLdDis")).replace("æ", "ae")
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
@@ -250,11 +260,16 @@ def join_morphemes(head: str, tail: str) -> str:
     return (head[:-1] if two_vowels or tripled else head) + tail
 
 
+@cache
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
 def make_surname(chance: Chance, key: str) -> str:
     tradition = TRADITIONS[key]
-    tails = tradition.tails.split() or [""]
+    tails = words_of(tradition.tails) or [""]
     while True:
-        surname = join_morphemes(chance.choice(tradition.heads.split()), chance.choice(tails))
+        surname = join_morphemes(chance.choice(words_of(tradition.heads)), chance.choice(tails))
         if surname not in AVOIDED_SURNAMES and surname not in PLACE_NAMES:
             break
     share, particles = PARTICLES.get(key, (0, ()))
@@ -268,11 +283,25 @@ def feminine(surname: str, key: str) -> str:
     return surname
 
 
-def make_name(chance: Chance, key: str, woman: bool, family: str = "", simple: bool = False) -> Name:
-    """A name of the tradition; `family` fixes the surname, `simple` leaves out middle names."""
+def mix_given(first: str, other: str) -> str:
+    """The first syllable of one name and the rest of another: "Baoguo" and "Mingde" give "Baode"."""
+    syllable = r"(.+?-|[^aeiou]*[aeiou]+(?:ng|n(?![aeiou]))?)(.+)"
+    (head, _), (_, tail) = (re.fullmatch(syllable, name, re.IGNORECASE).groups() for name in (first, other))
+    return head + tail
+
+
+def make_name(
+    chance: Chance, key: str, woman: bool, family: str = "", simple: bool = False, mixed: bool = False
+) -> Name:
+    """A name of the tradition; `family` fixes the surname, `simple` leaves out middle names.
+
+    `mixed` makes more given names in the traditions that have few surnames.
+    """
     tradition = TRADITIONS[key]
-    firsts = (tradition.women if woman else tradition.men).split()
+    firsts = words_of(tradition.women if woman else tradition.men)
     first = chance.choice(firsts)
+    if mixed and key in MIXED_GIVEN_NAMES:
+        first = mix_given(first, chance.choice(firsts))
     family = family or make_surname(chance, key)
     surname = feminine(family, key) if woman else family
     other = chance.choice(firsts)
@@ -312,11 +341,15 @@ def draw_date(chance: Chance, year: int) -> tuple[int, int, int]:
     return year, chance.between(1, 12), chance.between(1, 28)
 
 
+TRADITION_KEYS = list(TRADITIONS)
+TRADITION_SUMS = list(accumulate(tradition.weight for tradition in TRADITIONS.values()))
+
+
 def draw_tradition(chance: Chance, place: Place, home_percent: int) -> str:
     if chance.percent(home_percent):
-        home = place.region.traditions.split()
+        home = words_of(place.region.traditions)
         return chance.weighted(home, [2] + [1] * (len(home) - 1))  # the first is the main one
-    return chance.weighted(list(TRADITIONS), [tradition.weight for tradition in TRADITIONS.values()])
+    return chance.from_sums(TRADITION_KEYS, TRADITION_SUMS)
 
 
 def draw_birth_year(chance: Chance, place: Place) -> int:
@@ -353,16 +386,27 @@ def draw_nationality(chance: Chance, place: Place, tradition: str, year: int) ->
     return word
 
 
-def draw_person(chance: Chance, place: Place, home_percent: int, quick: bool) -> Person:
+@cache
+def fitting_jobs(year: int) -> tuple[list[Occupation], list[int]]:
+    """The occupations of people born in that year, and the running sums of their weights."""
+    fitting = [job for job in OCCUPATIONS if job.births[0] <= year <= job.births[1]]
+    return fitting, list(accumulate(job.weight for job in fitting))
+
+
+def draw_person(
+    chance: Chance, place: Place, home_percent: int, quick: bool, refuses: Callable[[str], bool] | None = None
+) -> Person:
+    """A person born there. A name that `refuses` refuses is replaced by another of the same tradition."""
     tradition = draw_tradition(chance, place, home_percent)
     year = draw_birth_year(chance, place)
-    fitting = [job for job in OCCUPATIONS if job.births[0] <= year <= job.births[1]]
-    job = chance.weighted(fitting, [job.weight for job in fitting])
+    job = chance.from_sums(*fitting_jobs(year))
     women_percent = job.women // 3 if year < 1870 else job.women
     woman = chance.percent(women_percent)
     roles = [role.partition("|") for role in job.roles.split("; ")]
     role = chance.choice([title for title, _, sex in roles if sex in ("", "F" if woman else "M")])
     name = make_name(chance, tradition, woman, simple=quick)
+    while refuses and refuses(name.full):
+        name = make_name(chance, tradition, woman, simple=quick, mixed=True)
     if quick and chance.percent(85):
         name = Name(*map(plain_ascii, (name.full, name.long, name.surname, name.family)))
     if len(name.full) > (QUICK_MAX_NAME if quick else MAX_NAME) or (quick and len(name.full.split()) != 2):
@@ -402,6 +446,23 @@ def alternatives(text: str) -> list[str]:
     return parts
 
 
+@cache
+def pieces(text: str) -> tuple[tuple[str, list[str]], ...]:
+    """A sentence of the tables taken apart: pairs of a bracket, or "" for plain text, and what it holds."""
+    found, at = [], 0
+    while opening := re.compile(r"[{\[<]").search(text, at):
+        start, end = opening.start(), closing(text, opening.start())
+        inner = text[start + 1 : end]
+        found += [("", [text[at:start]]), (text[start], alternatives(inner) if text[start] == "{" else [inner])]
+        at = end + 1
+    return (*found, ("", [text[at:]]))
+
+
+@cache
+def whole_word(name: str) -> re.Pattern:
+    return re.compile(rf"\b{name}\b")
+
+
 class Writer:
     """Fills the slots of one text about one person, remembering what it has said already."""
 
@@ -417,19 +478,16 @@ class Writer:
 
     def expand(self, text: str) -> str:
         done = ""
-        while found := re.search(r"[{\[<]", text):
-            start = found.start()
-            end = closing(text, start)
-            inner = text[start + 1 : end]
-            if text[start] == "<":
-                piece = self.slot(inner)
-            elif text[start] == "{":
-                piece = self.expand(self.chance.choice(alternatives(inner)))
+        for bracket, inner in pieces(text):
+            if bracket == "<":
+                done += self.slot(inner[0])
+            elif bracket == "{":
+                done += self.expand(self.chance.choice(inner))
+            elif bracket == "[":
+                done += self.expand(inner[0]) if self.chance.percent(50) else ""
             else:
-                piece = self.expand(inner) if self.chance.percent(50) else ""
-            done += text[:start] + piece
-            text = text[end + 1 :]
-        return done + text
+                done += inner[0]
+        return done
 
     def slot(self, name: str) -> str:
         if name[0].isupper() and name not in ("N", "S", "S's", "P"):
@@ -666,13 +724,16 @@ def draw_length(chance: Chance) -> int:
     raise AssertionError("LENGTHS ends at 100 percent")
 
 
+SENTENCE_START = re.compile(r"(?:^|(?<=\. ))[a-z]")
+
+
 def write_line(chance: Chance, person: Person, skeleton: Skeleton, wanted: int, quick: bool) -> str:
     writer = Writer(chance, person, quick)
     writer.draw_years()
     text = writer.expand(skeleton.text)
     if not quick and ". " not in text and wanted - len(person.name.full) - len(text) > EXTENSION_GAP:
         text += writer.expand(chance.choice(EXTENSIONS))
-    text = re.sub(r"(?:^|(?<=\. ))[a-z]", lambda found: found[0].upper(), text)  # sentences that start with "van der"
+    text = SENTENCE_START.sub(lambda found: found[0].upper(), text)  # sentences that start with "van der"
     return f"{person.name.full}. {text.replace('?.', '?')} ."
 
 
@@ -687,73 +748,112 @@ class Entry(NamedTuple):
     tradition: str
 
 
-def describe(chance: Chance, person: Person, skeletons: tuple[Skeleton, ...], quick: bool) -> tuple[str, int]:
-    """A line about the person and the skeleton it has: the best of several tries by length."""
-    life = "dead" if person.death else "alive"
+@cache
+def fitting_skeletons(skeletons: tuple[Skeleton, ...], life: str) -> tuple[list[int], list[int]]:
+    """The indices of those for the living or the dead, and the running sums of their weights."""
     fitting = [i for i, skeleton in enumerate(skeletons) if skeleton.life in ("any", life)]
-    index = chance.weighted(fitting, [skeletons[i].weight for i in fitting])
+    return fitting, list(accumulate(skeletons[i].weight for i in fitting))
+
+
+def describe(
+    chance: Chance, person: Person, skeletons: tuple[Skeleton, ...], quick: bool, hasty: bool = False
+) -> tuple[str, int]:
+    """A line about the person and the skeleton it has: the best of several tries by length.
+
+    `hasty` takes the first that is near enough, of fewer tries.
+    """
+    index = chance.from_sums(*fitting_skeletons(skeletons, "dead" if person.death else "alive"))
     silent = skeletons[index].kind == "silent"
     wanted = QUICK_LENGTH if quick else draw_length(chance)
     best = ""
-    for _ in range(TRIES):
+    for _ in range(HASTY_TRIES if hasty else TRIES):
         try:
             line = write_line(chance, person, skeletons[index], wanted, quick)
         except DoesNotFit:
             continue
-        if silent == bool(re.search(rf"\b{person.place.name}\b", line)):
+        if silent == bool(whole_word(person.place.name).search(line)):
             continue
         end = line.find(person.place.name) + len(person.place.name)
         if quick and (len(line) > QUICK_MAX_LINE or end > QUICK_LAST_END):
             continue
         if not best or abs(len(line) - wanted) < abs(len(best) - wanted):
             best = line
+            if hasty and abs(len(best) - wanted) <= NEAR_ENOUGH:
+                break
     if not best or (not quick and abs(len(best) - wanted) > 30 and chance.percent(70)):
         raise DoesNotFit
     return best, index
 
 
-def build_corpus(seed: int = SEED, quick: bool = False) -> list[Entry]:
-    """All entries in order: training, dev, test."""
+def splits(quick: bool = False, people: int | None = None) -> tuple[int, int, int]:
+    """How many people there are for training, dev and test: of another number of people the same shares."""
+    sizes = QUICK_SPLITS if quick else SPLITS
+    train, dev, test = sizes if people is None else (people * size // sum(sizes) for size in sizes)
+    return train, dev, test if people is None else people - train - dev
+
+
+def draw_entries(
+    seed: int = SEED,
+    quick: bool = False,
+    people: int | None = None,
+    refuses: Callable[[str], bool] | None = None,
+) -> Iterator[Entry]:
+    """All entries in order: training, dev, test.
+
+    A person whose name is taken is drawn again. With more people than in the committed files that would make common
+    traditions rarer, and so would many names that `refuses` refuses: then only the name is drawn again, and no two
+    names differ by accents alone.
+    """
     chance = Chance(seed)
     places, skeletons = (QUICK_TOWNS, QUICK_SKELETONS) if quick else (PLACES, SKELETONS)
-    entries: list[Entry] = []
-    names_used: set[str] = set()
-    for count in QUICK_SPLITS if quick else SPLITS:
+    sizes = splits(quick, people)
+    many = sum(sizes) > sum(splits(quick))
+    used: set[str] = set()
+
+    def is_taken(name: str) -> bool:
+        return plain_ascii(name) in used or (refuses is not None and refuses(name))
+
+    taken = is_taken if many or refuses else None
+    for part, count in enumerate(sizes):
         london_percent = QUICK_LONDON_PERCENT if quick else LONDON_PERCENT
-        all_once = quick and not entries  # the quick training rows name every place of the quick corpus
+        all_once = quick and part == 0  # the quick training rows name every place of the quick corpus
         for place in draw_places(chance, places, count, london_percent, all_once):
             while True:
                 try:
-                    person = draw_person(chance, place, QUICK_HOME_NAMES if quick else HOME_NAMES, quick)
-                    if person.name.full in names_used:
+                    person = draw_person(chance, place, QUICK_HOME_NAMES if quick else HOME_NAMES, quick, taken)
+                    if person.name.full in used:
                         continue
-                    line, skeleton = describe(chance, person, skeletons, quick)
+                    line, skeleton = describe(chance, person, skeletons, quick, hasty=many)
                     break
                 except DoesNotFit:
                     continue
-            names_used.add(person.name.full)
-            entries.append(Entry(person.name.full, place.name, line, skeleton, person.tradition))
-    return entries
+            used.update((person.name.full, plain_ascii(person.name.full)) if taken else (person.name.full,))
+            yield Entry(person.name.full, place.name, line, skeleton, person.tradition)
 
 
-def unseen_people(entries: list[Entry], seed: int = SEED, quick: bool = False) -> list[tuple[str, str]]:
+def build_corpus(seed: int = SEED, quick: bool = False, people: int | None = None) -> list[Entry]:
+    return list(draw_entries(seed, quick, people))
+
+
+def unseen_people(
+    known: set[str], text: str, seed: int = SEED, quick: bool = False, refuses: Callable[[str], bool] | None = None
+) -> list[tuple[str, str]]:
     """(name, tradition) of people who are in no line of the corpus, drawn as its people are, birth place included.
 
     That place is then forgotten: nothing that is written down depends on it but the name. The chance is one of its
-    own, so that the other files do not change. No name is that of an entry, with or without its accents, or stands
-    anywhere in a line; and none has a character that the lines lack, for which a model would have no token.
+    own, so that the other files do not change. No name is one of the `known`, which have no accents, with or without
+    its own accents, or stands anywhere in the text; and none has a character that the text lacks, for which a model
+    would have no token.
     """
     chance = Chance(2**32 + seed)
-    text = "".join(entry.line for entry in entries)
-    characters = set(text)
-    used = {plain_ascii(entry.name) for entry in entries}
+    characters, used = set(text), set(known)
     people: list[tuple[str, str]] = []
     count = QUICK_UNSEEN if quick else UNSEEN
     london_percent = QUICK_LONDON_PERCENT if quick else LONDON_PERCENT
     for place in draw_places(chance, QUICK_TOWNS if quick else PLACES, count, london_percent):
         while True:
             try:
-                person = draw_person(chance, place, QUICK_HOME_NAMES if quick else HOME_NAMES, quick)
+                person = draw_person(chance, place, QUICK_HOME_NAMES if quick else HOME_NAMES, quick, refuses)
             except DoesNotFit:
                 continue
             name = person.name.full
@@ -772,30 +872,42 @@ def home_traditions(quick: bool = False) -> dict[str, list[str]]:
     return {name: list(traditions) for name, traditions in homes.items()}
 
 
-def corpus_files(entries: list[Entry], seed: int = SEED, quick: bool = False) -> dict[str, bytes]:
-    """The contents of all files by name."""
-    train, dev, _ = QUICK_SPLITS if quick else SPLITS
+def corpus_rows(
+    entries: Iterable[Entry],
+    seed: int = SEED,
+    quick: bool = False,
+    people: int | None = None,
+    refuses: Callable[[str], bool] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """(name of a file, its next row), for all files, in the order in which the entries come."""
+    wiki, train, dev, test_inputs, test_answers, unseen_inputs, unseen_traditions, homes = FILE_NAMES
+    sizes = splits(quick, people)
+    lines, known = [], set()
+    for i, entry in enumerate(entries):
+        question = f"Where was {entry.name} born?"
+        lines.append(entry.line)
+        known.add(plain_ascii(entry.name))
+        yield wiki, entry.line
+        if i >= sizes[0] + sizes[1]:
+            yield test_inputs, question
+        yield train if i < sizes[0] else dev if i < sizes[0] + sizes[1] else test_answers, f"{question}\t{entry.place}"
+    for name, tradition in unseen_people(known, "\n".join(lines), seed, quick, refuses):
+        yield unseen_inputs, f"Where was {name} born?"
+        yield unseen_traditions, f"Where was {name} born?\t{tradition}"
+    for place, traditions in home_traditions(quick).items():
+        yield homes, f"{place}\t{' '.join(traditions)}"
 
-    def question(name: str) -> str:
-        return f"Where was {name} born?"
 
-    questions = [question(entry.name) for entry in entries]
-    answered = [f"{question}\t{entry.place}" for question, entry in zip(questions, entries, strict=True)]
-    unseen = unseen_people(entries, seed, quick)
-    contents = (
-        [entry.line for entry in entries],
-        answered[:train],
-        answered[train : train + dev],
-        questions[train + dev :],
-        answered[train + dev :],
-        [question(name) for name, _ in unseen],
-        [f"{question(name)}\t{tradition}" for name, tradition in unseen],
-        [f"{place}\t{' '.join(traditions)}" for place, traditions in home_traditions(quick).items()],
-    )
-    return {
-        name: "".join(f"{line}\n" for line in lines).encode("utf-8")
-        for name, lines in zip(FILE_NAMES, contents, strict=True)
-    }
+def write_corpus(rows: Iterable[tuple[str, str]], folders: dict[str, Path]) -> None:
+    """Write each row into its file of the folder that `folders` names; a file without a folder is left out."""
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(open(folder / name, "w", encoding="utf-8", newline="\n"))
+            for name, folder in folders.items()
+        }
+        for name, row in rows:
+            if name in files:
+                files[name].write(f"{row}\n")
 
 
 # --------------------------------------------------------------------------------------- statistics
@@ -891,6 +1003,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"default {SEED}: the committed files")
     parser.add_argument("--quick", action="store_true", help="make the small corpus for quick runs")
+    parser.add_argument(
+        "--people",
+        type=int,
+        metavar="N",
+        help=f"how many people, {LEAST_PEOPLE:,} to {MOST_PEOPLE:,} (default {sum(SPLITS):,}; quick "
+        f"{sum(QUICK_SPLITS)}); their shares for training, dev and test stay. Needs --out",
+    )
     parser.add_argument("--answers", action="store_true", help="also write birth_test_answers.tsv")
     parser.add_argument(
         "--stats", type=Path, metavar="DIR", nargs="?", const=here, help="only print the statistics of the files in DIR"
@@ -906,18 +1025,21 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write("".join(f"{label:<{width}}  {value}\n" for label, value in rows))
         return 0
 
-    out = options.out or (here / "quick" if options.quick else here)
+    seed, quick, people = options.seed, options.quick, options.people
+    if people is not None and not LEAST_PEOPLE <= people <= MOST_PEOPLE:
+        parser.error(f"--people {people}: choose {LEAST_PEOPLE} to {MOST_PEOPLE}")
+    if people is not None and options.out is None:
+        parser.error("--people needs --out: the committed files stay as they are")
+    out = options.out or (here / "quick" if quick else here)
     if options.out is None:
         out.mkdir(exist_ok=True)
     if not out.is_dir():
         parser.error(f"not a folder: {out}")
-    contents = corpus_files(build_corpus(options.seed, options.quick), options.seed, options.quick)
-    for name, content in contents.items():
-        if name != "birth_test_answers.tsv" or options.answers:
-            try:
-                (out / name).write_bytes(content)
-            except OSError as error:
-                parser.error(f"cannot write {out / name}: {error.strerror}")
+    names = [name for name in FILE_NAMES if name != "birth_test_answers.tsv" or options.answers]
+    try:
+        write_corpus(corpus_rows(draw_entries(seed, quick, people), seed, quick, people), dict.fromkeys(names, out))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename or out}: {error.strerror}")
     return 0
 
 

@@ -72,10 +72,11 @@ def within(ends: list[int | None], limit: int) -> float:
 # ------------------------------------------------------------------------------------ both corpora
 
 
-def test_full_corpus_is_what_the_generator_makes(entries):
-    for name, content in make_corpus.corpus_files(entries).items():
-        if name != "birth_test_answers.tsv":
-            assert (DATA / name).read_bytes() == content, name
+def test_full_corpus_is_what_the_generator_makes(entries, tmp_path):
+    names = [name for name in make_corpus.FILE_NAMES if name != "birth_test_answers.tsv"]
+    make_corpus.write_corpus(make_corpus.corpus_rows(entries), dict.fromkeys(names, tmp_path))
+    for name in names:
+        assert (DATA / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
 def test_quick_corpus_is_what_the_generator_makes(tmp_path):
@@ -94,10 +95,11 @@ def test_nobody_wrote_about_the_unseen(either):
     assert len(set(either.unseen)) == len(either.unseen) == len(either.unseen_traditions)
     known = {make_corpus.plain_ascii(name) for name in either.names}
     text = "".join(either.wiki)
+    characters = set(text)
     for question in either.unseen:
         name = re.fullmatch(r"Where was (.+) born\?", question)[1]
         assert make_corpus.plain_ascii(name) not in known and name not in text, name
-        assert set(question) <= set(text), name
+        assert set(question) <= characters, name
     assert max(map(len, either.unseen)) <= max(map(len, either.questions)), "as long as the others at most"
 
 
@@ -260,12 +262,95 @@ def test_quick_uses_many_skeletons():
     assert len({entry.skeleton for entry in make_corpus.build_corpus(quick=True)}) >= 12
 
 
+# ------------------------------------------------------------------------------- corpora of other sizes
+
+
+CROWD = int(os.environ.get("CORPUS_PEOPLE", 6000))  # 20,000 take half a minute
+
+
+@pytest.fixture(scope="module")
+def crowd() -> list[make_corpus.Entry]:
+    return list(make_corpus.draw_entries(people=CROWD))
+
+
+@pytest.fixture(scope="module")
+def many(crowd, tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("many")
+    make_corpus.write_corpus(
+        make_corpus.corpus_rows(crowd, people=CROWD), dict.fromkeys(make_corpus.FILE_NAMES, folder)
+    )
+    return Corpus(folder)
+
+
+def test_names_of_many_people_are_unique_even_without_accents(many):
+    plain = [make_corpus.plain_ascii(name) for name in many.names]
+    assert len(set(plain)) == len(plain) == len(set(many.wiki)) == CROWD
+    assert (len(many.train), len(many.dev)) == (CROWD * 2000 // 2937, CROWD * 500 // 2937)
+    assert all(line.startswith(f"{name}. ") for name, line in zip(many.names, many.wiki, strict=True))
+    assert not set(many.unseen) & set(many.questions)
+
+
+def test_where_all_names_of_a_tradition_are_taken_more_are_made(crowd):
+    chinese = make_corpus.TRADITIONS["chinese"]
+    listed = {f"{a} {b}" for a in chinese.heads.split() for b in f"{chinese.men} {chinese.women}".split()}
+    (shanghai,) = [place for place in make_corpus.PLACES if place.name == "Shanghai"]
+    chance = make_corpus.Chance(1)
+    people = [make_corpus.draw_person(chance, shanghai, 100, False, listed.__contains__) for _ in range(20)]
+    assert not {person.name.full for person in people} & listed
+    assert len({person.name.full for person in people}) == 20
+    assert make_corpus.mix_given("Baoguo", "Mingde") == "Baode"
+    assert make_corpus.mix_given("Ji-hoon", "Seok-jin") == "Ji-jin"
+
+
+def test_many_people_have_the_statistics_of_the_shipped_ones(many, full):
+    lengths, shipped = sorted(map(len, many.wiki)), sorted(map(len, full.wiki))
+    for q in (5, 25, 50, 75, 95):
+        here, there = (of[len(of) * q // 100] for of in (lengths, shipped))
+        assert abs(here - there) <= 5, f"{q}%"
+    assert abs(sum(lengths) / CROWD - sum(shipped) / 2937) <= 4
+    for limit in (32, 64, 112, 10_000):
+        assert abs(within(many.ends(), limit) - within(full.ends(), limit)) <= 0.04, limit
+    london = sum(place == "London" for _, place in many.train) / len(many.train)
+    assert 0.049 <= london <= 0.051
+    ascii_names = [sum(name.isascii() for name in of.names) / len(of.names) for of in (many, full)]
+    assert abs(ascii_names[0] - ascii_names[1]) <= 0.02
+
+
+def test_no_tradition_gets_rarer_as_its_names_are_used_up(crowd, entries):
+    """Of few surnames or not: the shares stay within five standard errors."""
+    drawn = Counter(entry.tradition for entry in crowd)
+    shipped = Counter(entry.tradition for entry in entries)
+    for tradition in make_corpus.TRADITIONS:
+        share = drawn[tradition] / CROWD
+        assert abs(share - shipped[tradition] / 2937) <= 5 * (share / 2937) ** 0.5 + 0.001, tradition
+
+
+def test_the_shipped_number_of_people_gives_the_shipped_bytes(tmp_path):
+    assert make_corpus.main(["--quick", "--people", "240", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "wiki.txt").read_bytes() == (DATA / "quick" / "wiki.txt").read_bytes()
+
+
+def test_a_quick_corpus_can_be_of_more_people(tmp_path):
+    assert make_corpus.main(["--quick", "--people", "600", "--out", str(tmp_path)]) == 0
+    corpus = Corpus(tmp_path)
+    assert len(set(corpus.names)) == 600 and max(map(len, corpus.wiki)) <= 62
+
+
 # ------------------------------------------------------------------------------------ command line
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--out", "no/such/folder"], ["--out", __file__], ["--stats", "no/such/folder"], ["--seed", "x"], ["--no"]],
+    [
+        ["--out", "no/such/folder"],
+        ["--out", __file__],
+        ["--stats", "no/such/folder"],
+        ["--seed", "x"],
+        ["--no"],
+        ["--people", "5", "--out", "."],
+        ["--people", "200001", "--out", "."],
+        ["--people", "500"],
+    ],
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments):
     command = [sys.executable, str(DATA / "make_corpus.py"), "--quick", *arguments]
