@@ -447,7 +447,7 @@ def test_saved_outputs_are_clean_and_small(name):
     notebook = load(name)
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert sum(map(len, images(notebook))) < 300_000
+    assert sum(map(len, images(notebook))) < 900_000
     assert max(printed(cell).count("\n") for cell in code_cells(notebook)) < 60
 
 

@@ -21,36 +21,24 @@ import stages
 import trust.report as reporting
 import trust.report_figures as figures
 import trust.report_page as page
+import trust.report_questions as gathered
 from dataset import DATA_FOLDER, read_places
-from trust import asking
+from trust import asking, report_training
 from trust.calibration import wilson
 
 SIZES = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, device="cpu")
-SECTIONS = [
-    "training",
-    "accuracy",
-    "position",
-    "frequency",
-    "confident",
-    "calibration",
-    "abstaining",
-    "unseen",
-    "try",
-    "answers",
-    "pairs",
-    "made",
-]
+SECTIONS = "look answers try training accuracy position frequency calibration unseen pairs made".split()
 EVIL = "<script>alert('&')</script>"
 
 
 class Checker(HTMLParser):
-    """Collects tags, ids, references and text. Every tag that opens must close."""
+    """Collects tags, sections, ids, references, and text outside scripts. Every tag that opens must close."""
 
     VOID = {"meta", "img", "source", "br", "input"}
 
     def __init__(self, text: str):
         super().__init__()
-        self.open, self.tags, self.ids, self.references, self.text = [], [], [], [], ""
+        self.open, self.tags, self.sections, self.ids, self.references, self.text = [], [], [], [], [], ""
         self.feed(text)
         assert self.open == []
 
@@ -58,6 +46,7 @@ class Checker(HTMLParser):
         self.tags.append(tag)
         self.references += [v for k, v in attributes if k in ("href", "src", "srcset")]
         self.ids += [v for k, v in attributes if k == "id"]
+        self.sections += [v for k, v in attributes if k == "id" and tag == "section"]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -65,7 +54,7 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data if "script" not in self.open else ""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +62,7 @@ def runs(tmp_path_factory) -> Path:
     """A folder with a corpus whose people and places contain HTML, two tiny runs, and the predictions of one."""
     folder = tmp_path_factory.mktemp("runs")
     names = ["Ada Fern", "Bo Lind", EVIL, "Dag Moe", "Eve Ash", "Finn Roe", "Gus Hay", "Ida Ek"]
-    places = ["Oslo", "<b>Rome", "London"]
+    places = ["Oslo", "<u>Rome", "London"]
     people = [(name, places[i % 3]) for i, name in enumerate(names)]
     lines = [f"{name}. Born in {place} .\n" for name, place in people]
     (folder / "wiki.txt").write_text("".join(lines) + "Where was it? Nobody knows .\n", encoding="utf-8")
@@ -142,22 +131,21 @@ def undrawn(folder, monkeypatch) -> Path:
 
 def test_the_page_has_every_section_and_loads_nothing(runs, written):
     page, _ = written
-    assert page.ids == SECTIONS
-    inside = [f"#{name}" for name in SECTIONS]
-    assert all(r in inside or r.startswith("data:image/png;base64,") for r in page.references)
-    assert not {"link", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("script") == 2, "the data and report.js"
+    assert page.sections == SECTIONS
+    assert {r.removeprefix("#") for r in page.references} == set(SECTIONS) and len(set(page.ids)) == len(page.ids)
+    assert not {"link", "iframe", "object", "img"} & set(page.tags)
+    assert page.tags.count("script") == 4, "the data of two kinds, the parameters, and the script"
     style = re.search(r"<style>(.*?)</style>", (runs / "out.html").read_text(encoding="utf-8"), re.S)[1]
     assert "url(" not in style and "@import" not in style and "prefers-color-scheme: dark" in style
     pngs = {path.name: path.read_bytes() for path in (runs / "out-figures").iterdir()}
-    assert len(pngs) == page.tags.count("img") == page.tags.count("figure") == 9
+    assert len(pngs) == page.tags.count("figure") == page.tags.count("svg") / 2 == 7
     assert all(content.startswith(b"\x89PNG") for content in pngs.values())
     assert not re.search(r"\b(nan|None|inf)\b", page.text), "an unknown number is a dash"
 
 
 def test_text_from_data_does_not_become_markup(written):
     page, _ = written
-    assert EVIL in page.text and page.tags.count("script") == 2 and "b" not in page.tags
+    assert EVIL in page.text and page.tags.count("script") == 4 and "u" not in page.tags
 
 
 def test_numbers_on_the_page_are_counted_from_the_answers(runs, written):
@@ -182,18 +170,18 @@ def test_people_whom_the_corpus_mentions_or_cannot_spell_are_left_out(folder, wr
 
 def test_the_page_is_written_even_if_everybody_in_the_unseen_questions_is_known(undrawn, capsys):
     page, _ = write(unseen_corpus_path="dev.tsv")
-    assert page.ids == SECTIONS and "dev.tsv: left out" in capsys.readouterr().err
+    assert page.sections == SECTIONS and "dev.tsv: left out" in capsys.readouterr().err
 
 
 def test_questions_know_where_their_place_stands_in_the_text_and_how_often_it_is_trained_on(folder):
-    rows = [("Bo Lind", "<b>Rome"), ("Ada Fern", "Paris"), ("Cy Nobody", "Oslo")]
+    rows = [("Bo Lind", "<u>Rome"), ("Ada Fern", "Paris"), ("Cy Nobody", "Oslo")]
     text = "".join(f"Where was {name} born?\t{place}\n" for name, place in rows)
     Path("asked.tsv").write_text(text, encoding="utf-8")
     text, _ = reporting.read_for_search(Path("wiki.txt"))
     found = reporting.read_questions("asked.tsv", text, "train.tsv", [])
-    assert found.ends == [len("Bo Lind. Born in <b>Rome"), None, None] and found.known == [True, True, False]
-    assert found.train == {"Oslo": 2, "<b>Rome": 1, "London": 1} and found.train_rows == 4
-    text = "Bo Lind. A painter.\u2028Born in <b>Rome\n"  # one document: only a newline ends it
+    assert found.ends == [len("Bo Lind. Born in <u>Rome"), None, None] and found.known == [True, True, False]
+    assert found.train == {"Oslo": 2, "<u>Rome": 1, "London": 1} and found.train_rows == 4
+    text = "Bo Lind. A painter.\u2028Born in <u>Rome\n"  # one document: only a newline ends it
     assert reporting.read_questions("asked.tsv", text, None, []).ends[0] is not None
 
 
@@ -230,6 +218,64 @@ def test_every_question_of_the_shipped_data_finds_its_persons_text_and_no_invent
     assert unseen.left_out == 0
 
 
+# ------------------------------------------------------------------------------------------------------- the curves
+
+
+def test_finetuning_goes_on_where_the_pretraining_that_it_started_from_ended(runs):
+    read = [reporting.read_run(runs / f"v.{name}.params") for name in ("model", "finetune", "pretrain")]
+    curves = {curve.stage: curve for curve in report_training.curves_of(read)}
+    steps = read[2].record["steps"]
+    assert curves["Pretraining"].offset == curves["Finetuning without pretraining"].offset == 0
+    after = curves["Finetuning after pretraining"]
+    assert after.offset == steps > 0 and not after.begins_new
+    assert after.of("loss")[0][-1] == steps + read[1].record["steps"]
+    assert report_training.start_of(read) == pytest.approx(math.log(len(read[0].record["vocabulary"])))
+
+
+def test_accuracy_that_was_logged_during_training_is_the_first_picture(undrawn):
+    page, _ = write()
+    assert "during training was not logged" in page.text
+    log = Path("v.pretrain.params.log.jsonl")
+    last = json.loads(log.read_text().splitlines()[-1])["step"]
+    with open(log, "a") as file:
+        for step in (1, last):
+            line = {"step": step, "validation_loss": 2.0, "validation_accuracy": step / last / 2}
+            file.write(json.dumps(line) + "\n")
+    page, found = write()
+    pictures = {path.stem for path in Path("out-figures").iterdir()}
+    assert "during training was not logged" not in page.text and {"growth", "accuracy"} <= pictures
+    (curve,) = [c for c in report_training.curves_of(found["runs"]) if c.stage == "Pretraining"]
+    assert curve.of("validation_accuracy") == ([1, last], [1 / last / 2, 0.5])
+
+
+def test_every_curve_of_training_is_drawn_from_step_0_and_no_mark_at_an_end_of_an_axis_is_cut():
+    figures.imported()
+    from matplotlib.figure import Figure
+
+    log = [{"step": step, "loss": 1.0, "lr": 0.1} for step in (50, 100)]
+    held_out = [{"step": 100, "validation_loss": 2.0, "validation_accuracy": 1.0}]
+    curves = [figures.Curve("a", "Pretraining", 0, log, held_out)]
+    curves.append(figures.Curve("a", "Finetuning after pretraining", 100, log, [], begins_new=False))
+    drawn = Figure(figsize=(figures.WIDE, 3))
+    figures.losses(drawn, curves, 4.0)
+    left, right = drawn.axes
+    (first,) = [line for line in left.lines if len(line.get_xdata()) == 3]
+    assert left.get_xlim()[0] == 0 and first.get_xydata().tolist() == [[0, 4], [50, 1], [100, 1]]
+    assert right.get_xlim()[0] == 100 and left.get_ylim()[1] > 4
+    drawn = Figure()
+    figures.growth(drawn, curves)
+    assert all(not line.get_clip_on() for line in drawn.axes[0].lines if len(line.get_xdata()))
+    for painter, given in (
+        (figures.groups, [["x"], {"a": [(0, 5)], "b": [(5, 5)]}, ""]),
+        (figures.reliability, [[("a", [figures.Bin(0, 1, 5, 5, 1.0)])]]),
+        (figures.coverage, [[("a", [figures.Coverage(1.0, 9, 9)])]]),
+    ):
+        drawn = Figure()
+        painter(drawn, *given)
+        low, high = drawn.axes[0].get_ylim()
+        assert low < 0 and high > 1
+
+
 # ------------------------------------------------------------------------------------------ claims about other things
 
 
@@ -239,7 +285,7 @@ def test_public_results_stand_only_beside_the_questions_that_they_are_about(undr
     rows = "".join(f"Where was Ada Fern born?\t{place}\n" for place in ["Oslo", "London"] * 250)
     Path("many.tsv").write_text(rows)
     assert not reporting.read_questions("many.tsv", None, None, []).of_course, "500 rows are not yet the course's"
-    monkeypatch.setattr(reporting, "COURSE_DEV", reporting.content_of(read_places("dev.tsv")))
+    monkeypatch.setattr(gathered, "COURSE_DEV", gathered.content_of(read_places("dev.tsv")))
     page, _ = write()
     assert "public, course's files: vanilla" in page.text and "public, course's files: no pretraining" in page.text
     assert "cannot be compared" in page.text
@@ -250,9 +296,9 @@ def test_public_results_stand_only_beside_the_questions_that_they_are_about(undr
 def test_questions_are_the_same_in_any_order_line_ends_and_unicode_form():
     pairs = [("Where was Zoé born?", "Łódź"), ("Where was Bo born?", "Oslo")]
     same = [(unicodedata.normalize("NFD", q), unicodedata.normalize("NFD", p)) for q, p in reversed(pairs)]
-    assert reporting.content_of(pairs) == reporting.content_of(same)
+    assert gathered.content_of(pairs) == gathered.content_of(same)
     changed = [pairs[:1], [*pairs, pairs[0]], [(pairs[0][0], "Oslo"), pairs[1]], [(q, None) for q, _ in pairs]]
-    assert len({reporting.content_of(rows) for rows in [pairs, *changed]}) == 5
+    assert len({gathered.content_of(rows) for rows in [pairs, *changed]}) == 5
 
 
 @pytest.mark.course
@@ -299,7 +345,7 @@ def test_claims_about_training_rows_follow_from_the_rows(undrawn):
     page, _ = write(finetune_corpus_path="rows.tsv")
     assert "6 questions of dev.tsv, none of them among the training rows." in page.text
     assert "vanilla, without pretraining, which was trained on other rows" in page.text
-    assert "6 questions of dev.tsv. Written" in write(finetune_corpus_path=None)[0].text
+    assert "among the training rows" not in write(finetune_corpus_path=None)[0].text
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
@@ -342,7 +388,7 @@ def test_parameters_that_are_replaced_in_the_meantime_are_not_reported_under_the
 
 DRAW = "import sys; sys.path.insert(0, sys.argv[1]); import trust.report_figures as f; "
 DRAW += "picture = f.draw(2.0, f.coverage, [('a', [f.Coverage(0.5, 9, 7), f.Coverage(0.2, 12, 7)])]); "
-DRAW += "import os; sys.stdout.buffer.write(picture.dark + str(sorted(os.environ.items())).encode())"
+DRAW += "import os; sys.stdout.buffer.write(picture.png + str(sorted(os.environ.items())).encode())"
 
 
 def drawn(folder: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -434,7 +480,7 @@ def test_a_report_that_cannot_draw_says_so_in_a_line_and_writes_all_the_rest(fol
     assert "pip install" in shown.err and not Path("page-figures").exists()
     for name in ("out.html", "page.html"):
         page = Checker(Path(name).read_text(encoding="utf-8"))
-        assert page.ids == SECTIONS and "img" not in page.tags and "A picture is missing" in page.text
+        assert page.sections == SECTIONS and "figure" not in page.tags and "A picture is missing" in page.text
         assert "“London” for everyone" in page.text
     assert asking.calibration_path("v.finetune.params").exists()
 
@@ -449,7 +495,7 @@ def test_a_picture_that_fails_leaves_the_earlier_ones_and_none_of_another_page(f
     page = Checker(Path("out.html").read_text(encoding="utf-8"))
     beside = {path.name: path.stat().st_size for path in Path("out-figures").iterdir()}
     assert beside.pop("mine.png") == 0 and "calibration.png" not in beside and min(beside.values()) > 0
-    assert 0 < page.tags.count("img") == len(beside) < 9
+    assert 0 < page.tags.count("figure") == len(beside) < 7
 
 
 # ------------------------------------------------------------------------------------------------ what may be missing
@@ -467,20 +513,24 @@ def test_a_picture_that_fails_leaves_the_earlier_ones_and_none_of_another_page(f
 )
 def test_every_section_says_what_is_missing_and_stays(undrawn, changes, sentence):
     page, _ = write(**changes)
-    assert page.ids == SECTIONS and sentence in page.text
+    assert page.sections == SECTIONS and sentence in page.text
 
 
 def test_the_page_is_written_without_logs_and_traditions(undrawn):
     for path in [*undrawn.glob("*.log.jsonl"), undrawn / "place_traditions.tsv"]:
         path.unlink()
     page, _ = write()
-    assert page.ids == SECTIONS and "There are no curves" in page.text and "no birth_unseen_traditions.tsv" in page.text
+    assert (
+        page.sections == SECTIONS
+        and "There are no curves" in page.text
+        and "no birth_unseen_traditions.tsv" in page.text
+    )
 
 
 def test_a_corpus_too_large_to_load_is_not_searched_but_the_page_is_written(undrawn, monkeypatch):
     monkeypatch.setattr(stages, "IN_MEMORY", 0)
     page, found = write()
-    assert page.ids == SECTIONS and "the corpus is too large to search for people" in page.text
+    assert page.sections == SECTIONS and "the corpus is too large to search for people" in page.text
     asked = found["runs"][0].unseen.texts
     assert len(asked) == 3, "nobody counts as mentioned, but a name that the corpus cannot spell is left out"
 
@@ -515,7 +565,7 @@ def test_runs_with_the_same_file_name_are_labelled_with_their_folders(undrawn):
 
 def test_the_recipe_decides_how_much_of_a_document_pretraining_reads():
     for recipe, reach in (("course", 112), ("strong", 128)):
-        assert reporting.longest_read({"config": {"block_size": 128}, "recipe": recipe}) == reach
+        assert gathered.longest_read({"config": {"block_size": 128}, "recipe": recipe}) == reach
 
 
 def test_the_report_writes_the_record_that_ask_reads(undrawn):

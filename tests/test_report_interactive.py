@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,11 +17,11 @@ import trust.report_interactive as interactive
 from trust.asking import Answers
 from trust.calibration import risk_coverage, wilson
 from trust.report import Questions, Run
-from trust.report_page import Page, counted, percent
+from trust.report_page import FOLDER, Page, counted, percent
 
 EVIL = "</script><script>document.title='broken'</script><!--<script>&amp;"
-NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")
-N, UNSEEN = 40, 30
+NODE = shutil.which("node")
+N, UNSEEN, SCRIPT = 40, 30, FOLDER / "report.js"
 
 
 def run_of(label: str, seed: int) -> Run:
@@ -37,14 +38,19 @@ def run_of(label: str, seed: int) -> Run:
 
 RUNS = [run_of(EVIL, 0), run_of("the other", 1)]
 NAMES = [f"{EVIL} {i}" if i % 2 else f"Łukasz Érd {i}" for i in range(N)]
+TEXTS = [f"{name}. Born in {EVIL if i % 2 else f'Place {i}'}." for i, name in enumerate(NAMES)]
+PLACES = [f"Place {i}" for i in range(N)]
 QUESTIONS = Questions(
-    Path("dev.tsv"), NAMES, NAMES, [f"Place {i}" for i in range(N)], [None, 30] * (N // 2), [True] * N, 56, None
+    Path("dev.tsv"), NAMES, NAMES, PLACES, [None, 30] * (N // 2), [True] * N, 56, None, documents=TEXTS
 )
 
 
-def page_of(runs=RUNS, questions=QUESTIONS) -> str:
-    page = Page()
-    interactive.add(page, runs, questions)
+@cache
+def page_of(confident: bool = True) -> str:
+    page, runs = Page(), RUNS if confident else []
+    interactive.all_answers(page, runs, QUESTIONS)
+    interactive.threshold(page, runs)
+    page.scripts = ["report.js"] if runs else []
     return page.html("Title", "")
 
 
@@ -75,12 +81,12 @@ def test_no_text_in_the_data_becomes_markup_or_script():
     found = json.loads(data)
     assert "<" not in data and [a["person"] for a in found["answers"]] == [NAMES[i] for i in order]
     assert found["runs"][0]["label"] == EVIL and found["runs"][1]["confidence"] == RUNS[1].answers.confidence.tolist()
-    assert script == interactive.SCRIPT.read_text(encoding="utf-8") and "innerHTML" not in script
+    assert script == SCRIPT.read_text(encoding="utf-8") and "innerHTML" not in script
 
 
 def test_the_policy_allows_only_the_pages_own_script():
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page_of())[1]
-    digest = base64.b64encode(hashlib.sha256(interactive.SCRIPT.read_bytes()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.read_bytes()).digest()).decode()
     assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
 
 
@@ -94,7 +100,7 @@ def test_without_the_script_the_tables_hold_everything_and_the_controls_are_hidd
 
 
 def test_without_confidences_there_are_no_controls_and_no_script():
-    page = page_of([])
+    page = page_of(confident=False)
     assert "<script" not in page and page.count("no parameters were given") == 2
 
 
@@ -106,7 +112,7 @@ def javascript(expression: str, **given):
     if NODE is None:
         pytest.skip("needs node to run JavaScript")
     names = "".join(f"const {name} = {json.dumps(value)};" for name, value in given.items())
-    program = f"{interactive.SCRIPT.read_text(encoding='utf-8')}{names}console.log(JSON.stringify({expression}))"
+    program = f"{SCRIPT.read_text(encoding='utf-8')}{names}console.log(JSON.stringify({expression}))"
     done = subprocess.run([NODE, "-"], input=program, capture_output=True, encoding="utf-8", check=True)
     return json.loads(done.stdout)
 
@@ -156,59 +162,3 @@ def test_answers_are_found_by_person_answer_or_place_whatever_their_accents(quer
     answers = [{"person": p, "said": s, "place": t, "right": s == t} for p, s, t in rows]
     asked = {"answers": answers, "query": query, "verdict": verdict, "order": order}
     assert javascript("select(answers, query, verdict, order)", **asked) == expected
-
-
-# ------------------------------------------------------------------------------------------------- in a real browser
-
-
-def in_browser(page: str, folder: Path, driver: str = "", width: int = 1000) -> str:
-    """The page's HTML after its scripts and `driver` ran in Chromium. For a driver the page's policy is removed."""
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    if driver:
-        page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-        page = page.replace("</body>", f"<script>{driver}</script></body>")
-    (folder / "page.html").write_text(page, encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    command += [f"--window-size={width},800", "--dump-dom", (folder / "page.html").as_uri()]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
-
-
-def test_the_script_shows_the_controls_and_no_text_runs_as_script(tmp_path):
-    found = in_browser(page_of(), tmp_path)
-    assert 'hidden=""' not in found and "<title>Title</title>" in found
-    answered = int((RUNS[0].answers.confidence >= 0.5).sum())
-    assert f"{counted(answered, N)} of the questions" in found
-
-
-def test_moving_the_slider_and_searching_update_counts_and_rows(tmp_path):
-    driver = """
-        const set = (element, value) => { element.value = value; element.dispatchEvent(new Event("input")); };
-        set(document.querySelector("#try select"), 1);
-        set(document.querySelector("#try input"), 80);
-        set(document.querySelector("#answers input"), "lukasz");
-        set(document.querySelectorAll("#answers select")[0], "wrong");
-    """
-    found = in_browser(page_of(), tmp_path, driver)
-    other = RUNS[1]
-    given = other.answers.confidence >= 0.8
-    assert 'aria-valuetext="80.0%"' in found and counted(int(given.sum()), N) in found
-    assert counted(int(other.right[given].sum()), int(given.sum())) in found
-    assert counted(int((other.unseen.confidence >= 0.8).sum()), UNSEEN) in found
-    wrong = sum(not right and name.startswith("Łukasz") for right, name in zip(RUNS[0].right, NAMES, strict=True))
-    assert f"Shown: {wrong} of {N} answers, 0 right and {wrong} wrong." in found
-    assert re.search(r'class="scroll".*?<tbody>(.*?)</tbody>', found, re.S)[1].count("<tr>") == wrong
-
-
-def test_the_page_does_not_scroll_sideways_on_a_phone(tmp_path):
-    driver = """
-        const frame = document.createElement("iframe");
-        frame.style = "width: 360px; border: 0";
-        frame.srcdoc = document.documentElement.outerHTML.replace(/<script>[^]*/, "");
-        frame.onload = () => {
-            const root = frame.contentDocument.documentElement;
-            document.title = `${root.scrollWidth - root.clientWidth} too wide`;
-        };
-        document.body.append(frame);
-    """
-    assert "<title>0 too wide</title>" in in_browser(page_of(), tmp_path, driver)

@@ -54,6 +54,7 @@ FLAGS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("finetune", HOW, "--finetune_lr", RATE, dict(type=float, metavar="RATE")),
     ("pretrain", HOW, "--third_mask", "close the masked span with a third MASK", dict(action="store_true")),
     ("evaluate", SPEED, "--plain", "generate as src/model.py does, without a KV cache", dict(action="store_true")),
+    ("evaluate", ASKED, "--lenient", "ignore case and accents when answers are counted", dict(action="store_true")),
     ("evaluate ask report", SPEED, "--device", "cuda, mps or cpu (default: the first of these that is there)", {}),
     ("report", FILES, "pretrain_corpus_path", "the corpus of the runs: wiki.txt", dict(metavar="CORPUS")),
     ("report", FILES, "--reading_params_path", "parameters of the runs", dict(nargs="+", default=[], metavar="P")),

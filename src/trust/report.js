@@ -1,6 +1,6 @@
 // Makes the report's page interactive, with the controls and data from report_interactive.py. Without this script the
-// page is complete, but nothing moves. The functions of the first half take plain data, and know nothing of the page: the
-// tests compare them with calibration.py.
+// page is complete, but nothing moves. The functions of the first half take plain data, and know nothing of the page:
+// the tests compare them with calibration.py.
 "use strict";
 
 // An answer is given if its confidence is `threshold` or more. run: {confidence: [N], right: [N], unseen: [U] or null}.
@@ -111,8 +111,18 @@ function startAnswers(section, answers) {
   update();
 }
 
-if (typeof document !== "undefined") {
-  const data = JSON.parse(document.querySelector('script[type="application/json"]').textContent);
+function startReport() {
+  const data = JSON.parse(document.querySelector("#data").textContent);
   startAbstaining(document.querySelector("#try"), data.runs);
   startAnswers(document.querySelector("#answers"), data.answers);
+  const open = [];
+  addEventListener("beforeprint", () => {
+    open.push(...document.querySelectorAll("details:not([open])"));
+    for (const details of open) details.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const details of open.splice(0)) details.open = false;
+  });
 }
+
+if (typeof document !== "undefined") startReport();

@@ -1,15 +1,12 @@
 """The report: what runs learned and how far to trust them, as one page. This module gathers what goes into it.
 
-It reads the files of the runs, asks the runs all questions, and computes. report_sections.py, report_confidence.py and
-report_interactive.py write the page, with parts from report_page.py and pictures from report_figures.py, the only
-module that uses matplotlib. The statistics are in calibration.py, and people.py looks people up in the texts.
+It reads the files of the runs, asks the runs all questions (report_questions.py), and computes. report_sections.py
+writes the page, with the sections of its neighbours, parts from report_page.py and pictures from report_figures.py, the
+only module that uses matplotlib. The statistics are in calibration.py, and people.py looks people up in the texts.
 """
 
-import hashlib
 import json
 import re
-import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +17,6 @@ import numpy as np
 
 import dataset as data
 import stages
-from fast.corpus_file import open_documents
-from recipes import find_recipe
 from safe.files import atomic_write, check_writable, file_sha256, read_parameters
 from safe.running import Running
 from trust import report_sections
@@ -37,12 +32,10 @@ from trust.calibration import (
     risk_coverage,
     unavoidable_error,
 )
-from trust.people import Texts, end_of_place, find_document, name_in
-from vocabulary import MASK_CHAR, PAD_CHAR
+from trust.report_model import Packed, packed
+from trust.report_questions import Questions, Unseen, read_for_search, read_questions, read_unseen
 
-# The sha256 of the course's dev questions (`content_of`): public results are about these questions and no others.
-COURSE_DEV = "a8a13c6ffc781280469582e5b85ec6c6e3b2a07e150e2f02e5a5aeffd5a5bf34"
-TRADITIONS_FILE, HOMES_FILE = "birth_unseen_traditions.tsv", "place_traditions.tsv"  # beside the unseen questions
+MEASURED = {"validation_loss", "validation_accuracy"}  # on held-out questions, in a training log
 
 
 @dataclass
@@ -52,7 +45,8 @@ class Run:
     label: str
     path: Path
     record: dict[str, Any] = field(default_factory=dict)
-    log: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, float]] = field(default_factory=list)  # lines of training
+    held_out: list[dict[str, float]] = field(default_factory=list)  # lines of what was measured on held-out questions
     sha256: str = ""
     # What questioning a run fills in. None for pretraining, which has only curves to show, and where it was not asked.
     said: Any = None  # list[str]: its answers to the questions
@@ -61,6 +55,8 @@ class Run:
     unseen: Any = None  # Answers: its answers about people in no text
     filed: tuple[Path, int] | None = None  # a file of its predictions, and how many of them it gives here too
     calibration: Any = None  # Calibration
+    packed: Packed | None = None  # the model for the page
+    n_parameters: int = 0
 
     @property
     def stage(self) -> str:
@@ -84,39 +80,10 @@ class Calibration:
     fitted: bool  # False if all answers are right or all are wrong: then there is no temperature to fit
 
 
-@dataclass
-class Questions:
-    """What is asked, and what is known about it."""
-
-    path: Path
-    names: list[str]
-    asked: list[str]
-    places: list[str]
-    ends: list[int | None] | None  # where the place first ends in the person's document; None: it is not there
-    known: list[bool] | None  # is there a document about the person?
-    reach: int  # characters of a document that pretraining reads at most
-    train: Counter | None  # how often each place is an answer in the training rows
-    train_rows: int = 0
-    trained_on: int = 0  # how many of the questions are training rows themselves
-    train_sha256: str | None = None  # of the file of training rows
-    of_course: bool = False  # are they the course's own dev questions?
-
-
 class Undrawn(ValueError):
     """The page is written, but without its pictures. run.py ends with an exit status of its own."""
 
     status = 3
-
-
-@dataclass
-class Unseen:
-    """Questions about people in no text, and what is known about their names."""
-
-    path: Path
-    asked: list[str]
-    left_out: int  # questions about a person whom the corpus mentions, or with a character that it lacks
-    traditions: list | None  # the naming tradition of each
-    homes: dict[str, list[str]] | None  # place: the traditions that are at home there
 
 
 def report(
@@ -129,14 +96,16 @@ def report(
     finetune_corpus_path: str | Path | None = None,
     unseen_corpus_path: str | Path | None = None,
     device: str | None = None,
+    no_model: bool = False,
 ) -> dict[str, Any]:
     """Write a page about runs: how they learned, what they know, how sure they are, and how sure they should be.
 
-    The page contains its pictures and needs no network. The pictures are also written into the folder NAME-figures
-    beside it. Beside each set of parameters goes a record of how often each confidence was right, which `ask` reads.
-    Parameters from pretraining contribute only their curves. Returns {"page": Path, "runs": [Run]}. Raises ValueError
-    if there is nothing to report about, or a run was trained on another corpus. Raises Undrawn after a page without
-    pictures is written, if matplotlib is missing or broken.
+    The page contains its pictures and the best model, which answers questions there, unless `no_model` leaves it out.
+    It needs no network. The pictures are also written into the folder NAME-figures beside it. Beside
+    each set of parameters goes a record of how often each confidence was right, which `ask` reads. Parameters from
+    pretraining contribute only their curves. Returns {"page": Path, "runs": [Run]}. Raises ValueError if there is
+    nothing to report about, or a run was trained on another corpus. Raises Undrawn after a page without pictures is
+    written, if matplotlib is missing or broken.
     """
     page_path = Path(outputs_path)
     if page_path.suffix != ".html":  # so that mixed-up flags cannot overwrite what the page is about
@@ -150,10 +119,11 @@ def report(
         refuse_other_corpora(runs, corpus_path)
         text, characters = read_for_search(corpus_path)
         questions = read_questions(eval_corpus_path, text, finetune_corpus_path, runs)
+        questions.corpus = corpus_path.name
         unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
         for run in runs:
             if run.record["command"] != "pretrain":
-                question_run(run, corpus_path, questions, unseen, device)
+                question_run(run, corpus_path, questions, unseen, device, no_model)
     runs += read_predictions(predictions_paths, runs, questions)
     if not any(run.said for run in runs):
         raise ValueError("nothing to report about: name finetuned parameters (--reading_params_path) or predictions")
@@ -182,24 +152,30 @@ def read_run(path: str | Path) -> Run:
     if not all(map(is_number, shown)) or type(shown[0]) is not int:
         raise ValueError(f"{path}.json: not a record of parameters: block_size, final_loss or seconds is not a number")
     record.setdefault("command", "finetune")
-    log = read_log(Path(f"{path}.log.jsonl"))
+    log, held_out = read_log(Path(f"{path}.log.jsonl"))
     if log and log[-1]["step"] != record.get("steps"):
-        log = []  # of another run: the files were moved, or the machine failed between writing the two
-    return Run(record["variant"], path, record, log, file_sha256(path))
+        log = held_out = []  # of another run: the files were moved, or the machine failed between writing the two
+    return Run(record["variant"], path, record, log, held_out, file_sha256(path))
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a training log that have a training loss; none if there is no such file. ValueError if damaged."""
+def read_log(path: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """The lines of a training log that have a training loss, and those of what was measured on held-out questions.
+
+    There are none if there is no such file. Raises ValueError if it is damaged.
+    """
     if not path.exists():
-        return []
+        return [], []
     try:
         lines = [json.loads(line) for line in data.read_text(path).splitlines() if line.strip()]
-        lines = [line for line in lines if {"step", "loss", "lr"} <= line.keys()]
-        if not all(is_number(line[name]) for line in lines for name in ("step", "loss", "lr")):
+        training = [line for line in lines if {"step", "loss", "lr"} <= line.keys()]
+        held_out = [line for line in lines if "step" in line and MEASURED & line.keys()]
+        shown = [(line, {"step", "loss", "lr"}) for line in training]
+        shown += [(line, {"step", *(MEASURED & line.keys())}) for line in held_out]
+        if not all(is_number(line[name]) for line, names in shown for name in names):
             raise ValueError("a step, loss or lr is not a number")
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a training log: {error}") from None
-    return lines
+    return training, held_out
 
 
 def refuse_other_corpora(runs: list[Run], corpus_path: Path) -> None:
@@ -254,92 +230,19 @@ def name_apart(runs: list[Run]) -> None:
                 run.label = f"{label} ({'/'.join(run.path.parts[-n_parts:]).removesuffix('.params')})"
 
 
-# -------------------------------------------------------------------------------------------- questions and the corpus
-
-
-def read_for_search(corpus_path: Path) -> tuple[str | None, set[str]]:
-    """The corpus and its characters. The text is None if it is too large to search."""
-    if corpus_path.stat().st_size > stages.IN_MEMORY:
-        return None, set(open_documents(corpus_path).vocabulary.characters) - {PAD_CHAR, MASK_CHAR}
-    text = data.read_corpus(corpus_path)
-    return text, set(text)
-
-
-def name_of(question: str) -> str:
-    return name_in(question) or question
-
-
-def content_of(pairs: list[tuple[str, str | None]]) -> str:
-    """The sha256 of questions and places, whatever their order, line ends, spaces around them and Unicode form."""
-    rows = sorted(unicodedata.normalize("NFC", f"{question}\t{place}") for question, place in pairs)
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def longest_read(record: dict[str, Any]) -> int:
-    """Characters of a document that pretraining has read at most, by the recipe of a record."""
-    recipe, block_size = find_recipe(record.get("recipe", "course")), record["config"]["block_size"]
-    return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
-
-
-def read_questions(
-    path: str | Path, text: str | None, finetune_corpus_path: str | Path | None, runs: list[Run]
-) -> Questions:
-    """The questions, and what the corpus and the training rows say about them. What is not given stays None."""
-    pairs = data.read_places(data.find_file(path))
-    if pairs[0][1] is None:
-        raise ValueError(f"{path}: has no answers, so nothing can be right or wrong: name the dev rows")
-    asked = [question for question, _ in pairs]
-    places, names = [place or "" for _, place in pairs], [name_of(question) for question in asked]
-    ends = known = None
-    if text is not None:
-        texts = Texts(str(path), text)
-        documents = {name: find_document(name, texts.beginning_like(name)) for name in dict.fromkeys(names)}
-        known = [documents[name] is not None for name in names]
-        ends = [end_of_place(place, documents[name] or "", name) for name, place in zip(names, places, strict=True)]
-    reach = max((longest_read(run.record) for run in runs), default=int(128 * data.MAX_TRUNCATED_SHARE))
-    found = Questions(data.find_file(path), names, asked, places, ends, known, reach, None)
-    found.of_course = content_of(pairs) == COURSE_DEV
-    if finetune_corpus_path is not None:
-        train_path = data.find_file(finetune_corpus_path)
-        rows = data.read_places(train_path)
-        found.train, found.train_rows = Counter(place for _, place in rows), len(rows)
-        known_rows = {question for question, _ in rows}
-        found.trained_on = sum(question in known_rows for question in asked)
-        found.train_sha256 = file_sha256(train_path)
-    return found
-
-
-def read_unseen(path: str | Path, text: str | None, characters: set[str]) -> Unseen | None:
-    """Questions about people whom the corpus does not mention. Those that it mentions, or cannot spell, are left out.
-
-    Returns None, and tells the user, if nobody remains.
-    """
-    path = data.find_file(path)
-    asked = [question for question, _ in data.read_places(path)]
-    texts = Texts(str(path), text)
-    keep = [set(question) <= characters and not texts.mentions(name_of(question)) for question in asked]
-    kept = [question for question, ok in zip(asked, keep, strict=True) if ok]
-    if not kept:
-        print(f"{path}: left out: the corpus mentions everyone in it, or lacks letters of their names", file=sys.stderr)
-        return None
-    traditions = homes = None
-    if (path.parent / TRADITIONS_FILE).exists() and (path.parent / HOMES_FILE).exists():
-        tradition = dict(data.read_places(path.parent / TRADITIONS_FILE))
-        if all(question in tradition for question in asked):
-            traditions = [tradition[question] for question in kept]
-            homes = {place: (names or "").split() for place, names in data.read_places(path.parent / HOMES_FILE)}
-    return Unseen(path, kept, len(asked) - len(kept), traditions, homes)
-
-
 # ---------------------------------------------------------------------------------------------------------- answers
 
 
-def question_run(run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None) -> None:
-    """Have the run answer everything, and compute its calibration."""
+def question_run(
+    run: Run, corpus_path: Path, questions: Questions, unseen: Unseen | None, device: str | None, no_model: bool
+) -> None:
+    """Have the run answer everything, compute its calibration, and keep the model for the page."""
     with stages.load_trained(run.record["variant"], corpus_path, run.path, device=device) as (model, vocabulary):
         if file_sha256(run.path) != run.sha256:
             raise ValueError(f"{run.path}: was replaced while the report was made: start it again")
         refuse_nan(model, run.path)
+        run.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        run.packed = None if no_model else packed(model, vocabulary)
 
         def answers_to(asked: list[str], source: Path) -> Answers:
             ids, lengths = data.encode_questions(asked, vocabulary, model.config.block_size, source)

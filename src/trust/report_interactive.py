@@ -1,25 +1,18 @@
-"""The report's interactive sections: a threshold to move, and all answers to search.
+"""The report's sections that can be touched without a model: a threshold to move, and all answers to search.
 
 Without JavaScript they are complete, as tables. The page includes report.js, which shows their controls and gets its
 data as JSON. `sure` are the runs whose confidences are known; see report_sections.py.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from trust.report_confidence import above, nine_in_ten, no_parameters
-from trust.report_page import counted, esc, interval, paragraph, percent, table
+import trust.report_figures as figures
+from trust.calibration import risk_coverage
+from trust.people import end_of_place
+from trust.report_confidence import above, nine_in_ten, no_parameters, telling
+from trust.report_page import SHOWN, Html, counted, esc, folded, interval, json_script, paragraph, percent, table
 
-SCRIPT = Path(__file__).with_name("report.js")
 LEVELS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # the thresholds of the table; the slider has many more
-
-
-def json_script(value) -> str:
-    """An element with `value` as data for a script. Its text cannot end it: that takes a <, which JSON can escape."""
-    text = json.dumps(value, allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json">{text}</script>'
 
 
 def choice(label: str, options: dict[str, str]) -> str:
@@ -28,20 +21,45 @@ def choice(label: str, options: dict[str, str]) -> str:
     return f"<label>{esc(label)} <select>{items}</select></label>"
 
 
-def add(page, sure, questions) -> None:
-    """Add both sections and, if there are confidences, the script."""
-    threshold(page, sure)
-    all_answers(page, sure, questions)
-    if sure:
-        page.script = SCRIPT.read_text(encoding="utf-8")
+# -------------------------------------------------------------------------------------------------- the threshold
 
 
 def threshold(page, sure) -> None:
-    title = "Try it: how sure must it be?"
+    short, title = "Abstaining", "How sure must it be to answer?"
     if not sure:
-        page.section("try", title, no_parameters())
+        page.section("try", short, title, no_parameters())
         return
     run, point = sure[0], nine_in_ten(sure[0])
+    n = len(run.right)
+    finding = f"There is no confidence from which up {run.label} is right nine times in ten"
+    if point is not None:
+        finding = f"Answering only from {percent(point.threshold)} up, it is right nine times in ten, "
+        finding += f"and still answers {percent(point.total / n, 0)} of the questions"
+    text = paragraph(
+        "A model that answers only when it is sure enough says less. If its confidence tells right from wrong, more "
+        "of what it still says is right. Where would you put the threshold?"
+    )
+    if run.unseen is not None:
+        text += paragraph(
+            "Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
+            "these answers, and how much of what it knows does it silence too?"
+        )
+    curves = [(one.label, risk_coverage(one.answers.confidence, one.right)) for one in sure]
+    caption = (
+        "From left to right the model answers more of the questions, the surest first. The height is the share of "
+        f"those answers that are right, with the 95% interval of {run.label}."
+    )
+    note = paragraph(
+        f"The thresholds are about {run.label}. One that is picked on these questions will do a little worse on "
+        "others, and one that leaves few answers says little: see the intervals.",
+        "note",
+    )
+    below = folded("Numbers", levels(run, point), runs_table(sure, curves), note)
+    picture = page.picture("abstaining", caption, 3.8, figures.coverage, curves[:SHOWN])
+    page.section("try", short, finding, text + controls(sure), picture, below)
+
+
+def levels(run, point) -> str:
     confidence, right = run.answers.confidence, run.right
     rows = []
     for level in sorted({*LEVELS, *([point.threshold] if point else [])}):
@@ -50,30 +68,25 @@ def threshold(page, sure) -> None:
         row = [percent(level), f"{n} of {len(right)}", f"{counted(of_them, n)} ({interval(of_them, n)})" if n else "–"]
         rows.append(row if run.unseen is None else [*row, "{} of {}".format(*above(run.unseen.confidence, level))])
     headers = ["it answers from", "questions answered", "of these right (95% interval)"]
-    headers += [] if run.unseen is None else ["made up about people nobody wrote about"]
-    unseen = (
-        ""
-        if run.unseen is None
-        else (
-            " Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
-            "these answers, and how much of what it knows does it silence too?"
-        )
+    return table(headers + ([] if run.unseen is None else ["made up about people nobody wrote about"]), rows)
+
+
+def runs_table(sure, curves) -> str:
+    rows = []
+    for run, (_, curve) in zip(sure, curves, strict=True):
+        n, point, confidence = len(run.right), nine_in_ten(run), run.answers.confidence
+        quarter = next(p for p in curve if p.total >= n / 4)
+        row = [run.label, counted(int(run.right.sum()), n), counted(quarter.right, quarter.total)]
+        row.append(percent(point.threshold) if point else "none")
+        row.append(f"{counted(point.total, n)}; {point.right} right" if point else "–")
+        rows.append([*row, telling(confidence[run.right], confidence[~run.right])])
+    headers = ["run", "right, answering all", "right, answering the surest quarter", "right nine times in ten from"]
+    note = (
+        "“Right nine times in ten from” is the lowest confidence from which up at least 90% of the answers are "
+        "right, if there are ten such answers. “Tells right from wrong” is the probability that a right answer has "
+        "more confidence than a wrong one: 1 means always, 0.5 a coin."
     )
-    page.section(
-        "try",
-        title,
-        paragraph(
-            "A model that answers only when it is sure enough says less. If its confidence tells right from wrong, "
-            f"more of what it still says is right. Where would you put the threshold?{unseen}"
-        ),
-        controls(sure),
-        table(headers, rows),
-        paragraph(
-            f"The table is about {run.label}. A threshold picked on these questions will do a little worse on others, "
-            "and one that leaves few answers says little: see the intervals.",
-            "note",
-        ),
-    )
+    return table([*headers, "which is", "tells right from wrong"], rows) + paragraph(note, "note")
 
 
 def controls(sure) -> str:
@@ -81,21 +94,27 @@ def controls(sure) -> str:
     run = choice("Run", {str(i): run.label for i, run in enumerate(sure)}) if len(sure) > 1 else ""
     parts = [
         f'<div class="touch" hidden>{run}',
-        "<label>Answer only when at least this sure: <output>50.0%</output>",
-        '<input type="range" min="0" max="100" step="0.5" value="50"></label>',
+        '<label for="threshold">Answer only when at least this sure: <output>50.0%</output></label>',
+        '<input id="threshold" type="range" min="0" max="100" step="0.5" value="50">',
         "<p><output></output></p>",
-        '<div class="bar" aria-hidden="true"><i class="right">right</i><i class="wrong">wrong</i><i>silent</i></div>',
+        '<div class="bar" aria-hidden="true"><i class="right"></i><i class="wrong"></i><i></i></div>',
+        '<div class="key"><span><i class="right"></i>right</span><span><i class="wrong"></i>wrong</span>'
+        "<span><i></i>silent</span></div>",
     ]
     if sure[0].unseen is not None:
         parts.append("<p><output></output></p>")
-        parts.append('<div class="bar" aria-hidden="true"><i class="made-up">made up</i><i>silent</i></div>')
+        parts.append('<div class="bar" aria-hidden="true"><i class="made-up"></i><i></i></div>')
+        parts.append('<div class="key"><span><i class="made-up"></i>made up</span><span><i></i>silent</span></div>')
     return "".join(parts) + "</div>"
 
 
+# ----------------------------------------------------------------------------------------------------- all answers
+
+
 def all_answers(page, sure, questions) -> None:
-    title = "All its answers"
+    short, title = "Answers", "All its answers, beside what the texts say"
     if not sure:
-        page.section("answers", title, no_parameters())
+        page.section("answers", short, title, no_parameters())
         return
     run = sure[0]
     order = np.argsort(-run.answers.confidence, kind="stable")
@@ -104,15 +123,12 @@ def all_answers(page, sure, questions) -> None:
         person, said, place, right = questions.names[i], run.said[i], questions.places[i], bool(run.right[i])
         answers.append({"person": person, "said": said, "place": place, "right": right})
         row = [percent(run.answers.confidence[i]), person, f"{'✓' if right else '✗'} {said or '(nothing)'}", place]
-        rows.append(row if questions.ends is None else [*row, where(questions, i)])
-    headers = ["confi\u00addence", "person", "answer", "true place"]
-    where_note = ""
+        rows.append(row if questions.ends is None else [*row, line_about(questions, i, said)])
+    headers = ["sure", "person", "answer", "true place"]
+    text = f"Of {run.label}, the surest first; ✓ right, ✗ wrong."
     if questions.ends is not None:
-        headers.append("place ends at")
-        where_note = (
-            " The last column is the character of the person's text at which the true place first ends; pretraining "
-            f"reads at most the first {questions.reach}."
-        )
+        headers.append(f"what {questions.corpus} says")
+        text += " In the texts the answer is marked and the true place underlined."
     runs = [
         {
             "label": r.label,
@@ -124,20 +140,37 @@ def all_answers(page, sure, questions) -> None:
     ]
     verdicts = {"all": "right and wrong", "right": "right only", "wrong": "wrong only"}
     orders = {"sure": "surest first", "unsure": "least sure first", "name": "by name"}
-    page.section(
-        "answers",
-        title,
-        paragraph(f"Of {run.label}, the surest first; ✓ right, ✗ wrong.{where_note}"),
-        '<div class="touch" hidden><label>Name or place <input type="search" autocomplete="off"></label>',
-        choice("Show", verdicts),
-        choice("Order", orders),
-        "<p><output></output></p></div>",
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(title)}">{table(headers, rows)}</div>',
-        json_script({"runs": runs, "answers": answers}),
-    )
+    page.data += json_script("data", {"runs": runs, "answers": answers})
+    search = '<label>Name or place <input type="search" autocomplete="off"></label>'
+    filters = f'<div class="row filters">{search}{choice("Show", verdicts)}{choice("Order", orders)}</div>'
+    below = f'<div class="touch" hidden>{filters}<p><output></output></p></div>'
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(title)}">{table(headers, rows)}</div>'
+    page.section("answers", short, finding(run, questions), paragraph(text), "", below + region)
 
 
-def where(questions, i: int) -> str:
-    if not questions.known[i]:
-        return "no text"
-    return "not in it" if questions.ends[i] is None else str(questions.ends[i])
+def finding(run, questions) -> str:
+    """How many answers, right or wrong, stand in the person's text."""
+    wrong = [i for i, right in enumerate(run.right) if not right]
+    if not wrong or questions.documents is None:
+        return f"All answers of {run.label}, beside the true places"
+    inside = sum(end_of_place(run.said[i], questions.documents[i] or "", questions.names[i]) is not None for i in wrong)
+    told = f"Of its {len(wrong)} wrong answers, {inside} stand in the text about the person"
+    return f"{told} and {len(wrong) - inside} are made up"
+
+
+def line_about(questions, i: int, said: str) -> Html:
+    """The text about the person, with the answer marked and the true place underlined."""
+    line = questions.documents[i] if questions.documents else None
+    if line is None:
+        return Html("no text")
+    spans: list[tuple[int, int, str]] = []
+    for place, opening in ((said, "<mark>"), (questions.places[i], '<mark class="true">')):
+        end = end_of_place(place, line, questions.names[i])
+        if end is not None and not any(start < end and end - len(place) < stop for start, stop, _ in spans):
+            spans.append((end - len(place), end, opening))
+    html, at = "", 0
+    for start, end, opening in sorted(spans):
+        html += f"{esc(line[at:start])}{opening}{esc(line[start:end])}</mark>"
+        at = end
+    note = "" if questions.ends[i] is not None else ' <span class="note">(the true place is not in it)</span>'
+    return Html(f"{html}{esc(line[at:])}{note}")
