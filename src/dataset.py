@@ -374,7 +374,7 @@ OTHER, SPACE, STOP, LETTER, CAPITAL, CASELESS = range(6)  # the kinds of charact
 
 
 def kinds_of(characters: str) -> Tensor:
-    """(V,) the kind of each token, as uint8."""
+    """(V,) the kind of each token, as uint8. A script without case shows no names: each of its words may be a fact."""
     kinds = {" ": SPACE, ".": STOP}
     for char in characters:
         if char.isalpha() or char in "'-":

@@ -81,9 +81,8 @@ RECIPES = {
         optimizer="muon",
     ),
     # What the same model can know after the same number of steps. Muon moves rare facts as far as common ones. The
-    # warmup happens and the rate ends at zero. At least half of what the block can hold of a document is shown. The
-    # training questions are part of pretraining, and half of the examples ask for a fact. RESULTS.md says what each
-    # ingredient is worth.
+    # warmup happens and the rate ends at zero. At least half of what the block can hold of a document is shown.
+    # Questions and facts are asked as in `quick`. RESULTS.md says what each ingredient is worth.
     "strong": Recipe(
         model=dict(n_layer=4, n_head=8, n_embd=256, block_size=128, attn_pdrop=0.0),
         pretrain=Stage(max_epochs=650, batch_size=128, learning_rate=6e-3, warmup_tokens=10_000_000),
@@ -92,7 +91,7 @@ RECIPES = {
         scratch=Stage(max_epochs=75, batch_size=256, learning_rate=6e-4),
         max_kept_share=126 / 128,
         min_kept_share=0.5,
-        recall_share=0.5,
+        recall_share=0.65,
         question_share=1 / 4,
         optimizer="muon",
         min_lr_share=0.0,

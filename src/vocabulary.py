@@ -27,6 +27,10 @@ class Vocabulary:
         """PAD, MASK and the sorted distinct characters of `text`."""
         return cls("".join([PAD_CHAR, MASK_CHAR, *sorted(set(text))]))
 
+    def extended(self, text: Iterable[str]) -> "Vocabulary":
+        """This vocabulary and, after it, the characters of `text` that it lacks. No token id changes."""
+        return Vocabulary(self.characters + "".join(sorted(set(text) - set(self.characters))))
+
     def __len__(self) -> int:
         return len(self.characters)
 
@@ -45,14 +49,11 @@ class Vocabulary:
 
         PAD and MASK are no characters of a text, so they are refused as well.
         """
+        refuse_reserved(text, where)
         for char in text:
-            if char in (PAD_CHAR, MASK_CHAR):
-                raise ValueError(f"{where}: contains {show(char)}, which is reserved")
             if char not in self.stoi:
-                raise ValueError(
-                    f"{where}: the character {show(char)} does not occur in the pretraining corpus, "
-                    "so the model has no token for it"
-                )
+                unknown = f"{where}: the character {show(char)} does not occur in the pretraining corpus"
+                raise ValueError(f"{unknown} or its questions, so the model has no token for it: pretrain with both")
         return [self.stoi[char] for char in text]
 
     def encode_rows(self, rows: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +74,7 @@ class Vocabulary:
 
     def decode_answer(self, ids: Iterable[int]) -> str:
         """An answer as one line of text, up to the MASK that closes it."""
-        text = "".join([self.characters[i] for i in ids])
-        return text.split(MASK_CHAR)[0].replace("\n", " ")  # the newline is a character of the vocabulary
+        return self.decode(ids).split(MASK_CHAR)[0].replace("\n", " ")  # the newline is a character of the vocabulary
 
 
 def code_points(text: str) -> np.ndarray:
@@ -93,9 +93,6 @@ def refuse_reserved(text: str, where: str) -> None:
     for reserved in (PAD_CHAR, MASK_CHAR):
         if reserved in text:
             raise ValueError(f"{where}: contains {show(reserved)}, which is reserved")
-
-
-# ------------------------------------------------------------------------------------------ characters in messages
 
 
 def show(char: str) -> str:

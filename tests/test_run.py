@@ -254,7 +254,6 @@ def no_training(monkeypatch):
         ("train.tsv", b"", "train.tsv: no questions"),
         ("train.tsv", b"Where was Ada Fern born?\n", "train.tsv, question 1: no tab and no place"),
         ("train.tsv", b"Ada?\tOslo\nBo?\n", "train.tsv, row 2: has no tab"),
-        ("train.tsv", "Where was Ada Fern born?\tØslo\n".encode(), "train.tsv, question 1: the character 'Ø' (U+00D8)"),
         ("train.tsv", b"o" * 70 + b"\tOslo\n", "train.tsv, question 1: 76 characters with masks"),
     ],
 )

@@ -335,7 +335,6 @@ def test_a_shorter_run_leaves_its_warmup_at_the_same_share_of_its_steps(epochs):
     assert course.warmup_tokens == 512 * 20, "the course's schedule is of a fixed length"
 
 
-
 def test_the_third_mask_is_in_the_examples_and_in_the_record():
     plain, third = command(*PRETRAIN, *TINY), command(*PRETRAIN, *TINY, "--third_mask", "--overwrite")
     for trainer, masks in ((plain, 2), (third, 3)):
