@@ -63,8 +63,9 @@ for file in london_baseline.py london_baseline_accuracy.txt; do # the second is 
 done
 wrong=()
 
-add() { # FILE: adds it to the manifest, unless it is missing or empty
+add() { # FILE: adds it to the manifest, with its record, unless it is missing or empty
   if [ ! -f "$1" ]; then wrong+=("$1: missing"); elif [ ! -s "$1" ]; then wrong+=("$1: empty"); else manifest+=("$1"); fi
+  [ ! -s "$1.json" ] || manifest+=("$1.json")
 }
 
 python= # -I below: it heeds no PYTHONPATH, no PYTHONHOME

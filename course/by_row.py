@@ -6,7 +6,7 @@ make.py copies the body of this class. Its names are those of dataset.py.
 import torch
 from torch import Tensor
 
-from dataset import CharCorruptionDataset, recall
+from dataset import RECALL_BLOCKS, CharCorruptionDataset, recall
 
 
 class ByRow(CharCorruptionDataset):
@@ -34,10 +34,11 @@ class ByRow(CharCorruptionDataset):
         x = torch.stack([row[0][:T] for row in rows]).to(self.device)  # (B, T)
         y = torch.stack([row[1][:T] for row in rows]).to(self.device)  # (B, T)
         if self.recall_share:
-            start, lengths = self.gather(indices, torch.arange(T + 1, device=self.device))  # (B, T + 1), (B,)
-            chance = torch.rand(start.shape, generator=generator, device=self.device)  # (B, T + 1)
-            asks, offers = recall(start, lengths, self.kinds, chance)  # (B, T + 1), (B,)
+            offsets = torch.arange(RECALL_BLOCKS * self.block_size, device=self.device)  # (W,)
+            opening, lengths = self.gather(indices, offsets)  # (B, W), (B,)
+            chance = torch.rand(opening.shape, generator=generator, device=self.device)  # (B, W)
             chosen = torch.rand(len(rows), generator=generator, device=self.device) < self.recall_share  # (B,)
+            asks, offers = recall(opening, lengths, self.kinds, chance, T + 1)  # (B, T + 1), (B,)
             chosen = (chosen & offers)[:, None]  # (B, 1)
             x, y = torch.where(chosen, asks[:, :-1], x), torch.where(chosen, asks[:, 1:], y)
         return x, y

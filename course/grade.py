@@ -8,6 +8,7 @@ Nothing is trained. A teacher's `--data DIR` names the files of a term, with bir
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -88,7 +89,7 @@ def grade_code(topics: list[str], submission: Submission, home: Home, letter_of:
 
     def open_session(topic: str) -> Any:
         seconds = PARTS[topic].seconds if topic in PARTS else 60
-        return launcher.open(submission.code, submission.own_edition, home.support, seconds)
+        return launcher.open(submission.code, submission.own_edition, submission.support, seconds)
 
     try:
         checks = run_tests(tried, home.public, home.hidden, open_session)
@@ -115,13 +116,14 @@ def unwritten_parts(topic: str, submission: Submission) -> str:
 
 def grade_all_predictions(wanted: list, submission: Submission, home: Home, place: Path) -> tuple:
     questions = Questions(home.data)
-    launcher = Launcher(preload=home.solution)
+    # A copy that another user may read. The student's code, which runs as that user, has had its turn.
+    launcher = Launcher(preload=shutil.copytree(home.solution, place / "solution"))
     (submission.files / "wiki.txt").write_bytes(questions.corpus.read_bytes())
 
     def ask(variant: str, parameters: str, asked: list[str]) -> list[str]:
         if submission.own_edition and not (submission.files / f"{parameters}.json").is_file():
             return []  # a student's own model: nobody else can ask it
-        session = launcher.open(submission.files, False, home.support, 60)
+        session = launcher.open(submission.files, False, submission.support, 60)
         try:
             fields = dict(variant=variant, corpus="wiki.txt", parameters=parameters, questions=asked)
             said = session.ask("answers", **fields)

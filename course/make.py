@@ -30,7 +30,7 @@ COPIED = [
     "src/*.py",
     "src/safe/*.py",
     "src/trust/*.py",
-    "src/trust/report.js",
+    "src/trust/*.[cj]s*",  # the style and the scripts of the report
     "src/fast/corpus_file.py",
     "src/fast/device.py",
     "src/handout/commands.py",
@@ -47,17 +47,27 @@ COPIED = [
 ]
 
 # A program that comes to a part that is not written yet says so in a line, as it does with every other mistake.
+SCRIPT_END = "    sys.exit(main())\n"
 EDITS = {
     "src/safe/exits.py": (
         "    raise error\n",
         '    if isinstance(error, NotImplementedError) and str(error).startswith("part "):\n'
         "        return str(error)\n    raise error\n",
     ),
-    "src/dataset.py": (
-        "    sys.exit(main())\n",
-        "    try:\n        sys.exit(main())\n    except NotImplementedError as unwritten:\n"
-        '        sys.exit(f"dataset.py: {unwritten}")\n',
+    "src/safe/sequence.py": (
+        "            except SystemExit as left:",
+        "            except NotImplementedError as unwritten:\n"
+        "                say(str(unwritten), to_stderr=True)\n                status = 2\n"
+        "            except SystemExit as left:",
     ),
+    **{
+        name: (
+            SCRIPT_END,
+            f"    try:\n    {SCRIPT_END}    except NotImplementedError as unwritten:\n"
+            f'        sys.exit(f"{Path(name).name}: {{unwritten}}")\n',
+        )
+        for name in ("src/dataset.py", "london_baseline.py")
+    },
 }
 
 
@@ -123,7 +133,7 @@ def solution_lines(part: Part) -> list[str]:
 def handout(edition: str, out: Path, solved: tuple[str, ...] = (), data: Path | None = None) -> None:
     """Write the student's tree into `out`, a new or empty folder. The parts `solved` keep their solutions.
 
-    data: a folder with the files of a term, which take the place of those of the project
+    data: a folder with the files of a term, which take the place of those of the project, and in it quick/
 
     Raises ValueError for an unknown edition, a folder that is not empty, and a list of parts that does not fit the
     code; then nothing is written.
@@ -148,11 +158,12 @@ def handout(edition: str, out: Path, solved: tuple[str, ...] = (), data: Path | 
         if source.count(old) != 1:
             raise ValueError(f"course/make.py: {name} has {source.count(old)} of the lines to edit, not one: {old!r}")
         changed[Path(name)] = source.replace(old, new)
-    for path in [] if data is None else [data / name for name in CORPUS.split()]:
-        if path.is_file():
-            files[Path("data", path.name)] = path
-        elif not path.name.startswith(("birth_unseen", "place")):
-            raise ValueError(f"{path}: missing")
+    for folder in [] if data is None else [data, *filter(Path.is_dir, [data / "quick"])]:
+        for path in [folder / name for name in CORPUS.split()]:
+            if path.is_file():
+                files["data" / path.relative_to(data)] = path
+            elif not path.name.startswith(("birth_unseen", "place")):
+                raise ValueError(f"{path}: missing")
     given = HERE / "tree"
     files |= {path.relative_to(given): path for path in given.rglob("*") if path.suffix in (".py", ".md")}
     files[Path("handout.md")] = HERE / "handout.md"

@@ -78,6 +78,38 @@ MEGABYTES = 380  # of data that the student's code may hold in memory; torch alo
 SHARES = {"public": 0.4, "hidden": 0.6}  # of the points for code
 VISIBILITY = {"public": "visible", "hidden": "after_due_date", "predictions": "visible", "accuracy": "after_due_date"}
 ONLY_HERE = {"an odd number of channels is refused"}  # public tests of what older editions do not ask for
+
+# Tests that an empty solution passes too, such as one that returns its input, and the test without which each is worth
+# nothing. `COURSE_KIT=1 ./run.sh test tests/test_grade.py` tries empty solutions.
+NEEDS = {
+    "baseline": {"it counts the questions that london answers": "it counts other files"},
+    "span": dict.fromkeys(
+        ("x and y are rows of token ids and y is x moved by one", "what follows the example is padding")
+        + ("examples are drawn anew each time", "padding and masks are the tokens 0 and 1"),
+        "the pieces make a prefix of the document",
+    ),
+    "rope": {"an odd number of channels is refused": "the table holds cosine and sine of every angle"}
+    | dict.fromkeys(
+        ("a short sequence uses the first rows of a longer table", "scores depend on the distance only")
+        + ("a model computes logits and a loss", "a rotation keeps lengths and the first token", "gradients flow"),
+        "every pair of channels is turned by the angle of its position",
+    ),
+    "synthesizer": dict.fromkeys(
+        ("nothing looks ahead", "a whole block is read"), "a head is softmax of relu times w2 plus b2"
+    ),
+    "perceiver": {"a latent is its basis plus attention plus an mlp": "latent i reads the tokens 0 to i"}
+    | dict.fromkeys(
+        ("tokens are kept when attention and mlp add nothing", "a model looks at nothing ahead"),
+        "token t reads the latents 0 to t",
+    ),
+    "sinusoidal": dict.fromkeys(
+        ("positions of any shape are taken", "a model adds them to what tokens are"), "every entry follows the formula"
+    ),
+    "bigbird": {
+        "the random blocks follow from the seed": "a block sees its window the first blocks and random ones before it"
+    },
+    "performer": {"scaling cancels in the quotient": "the features estimate the kernel"},
+}
 BY_HAND = {
     "b": "b (questions about NameDataset)",
     "h": "of h the reports on leaderboard and calibration",

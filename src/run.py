@@ -7,12 +7,12 @@ The functions behind the commands are imported when the arguments are understood
 --help or a mistyped argument should not. The flags are in safe/flags.py.
 """
 
-import os
 import sys
 from typing import Any
 
-from safe.exits import advice_for, fail, leave
+from safe.exits import advice_for, fail, leave, open_streams, unread
 from safe.flags import PARSER, RefusedError
+from safe.startup import keep_compiler_out, settle_threads
 from vocabulary import message_of
 
 
@@ -26,15 +26,12 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parsed(words)
     name = arguments.pop("function")
     training = name in ("pretrain", "finetune")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
-    if sys.stderr is None:  # closed by `2>&-`
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    open_streams()
     try:
         perform(name, arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        unread()
         return 0 if training else 128 + 13  # SIGPIPE
     except (OSError, ValueError) as error:
         return fail(message_of(error), status=getattr(error, "status", 2))
@@ -51,6 +48,7 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
     """Call the function behind a command, and print what it found."""
     import stages
 
+    keep_compiler_out()
     for given in [value for argument, value in arguments.items() if value and argument.endswith("corpus_path")]:
         if str(found := stages.data.find_file(given)) != given:
             print(f"reading {found}", file=sys.stderr)
@@ -62,9 +60,6 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
         else:
             print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     elif name in ("pretrain", "finetune"):
-        from safe.startup import keep_compiler_out
-
-        keep_compiler_out()
         getattr(stages, name)(**arguments)
     elif name == "show":
         from safe.record import show
@@ -86,7 +81,5 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from safe.startup import settle_threads
-
     settle_threads()  # before torch is loaded
     leave(main())

@@ -79,7 +79,7 @@ def pretrain(
     with placed(running, chosen.dtype, processes) as device:
         how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
         job = Job(GPT(config), train_set, held_out, corpus, **how, faster=None if running.plain else fastest)
-        return train(job, about)
+        return train(job, about, answer)
 
 
 def finetune(
@@ -133,7 +133,7 @@ def finetune(
         stage = running.of(stage, finetune_lr)
         how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
         job = Job(model, questions, held_out, corpus, **how, faster=None if running.plain else fastest)
-        return train(job, about)
+        return train(job, about, answer)
 
 
 def evaluate(

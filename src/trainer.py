@@ -11,7 +11,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,20 +123,6 @@ class Diverged(ValueError):
     """The loss or the gradient is not a finite number. safe/state.py raises it for parameters."""
 
 
-class Bar(tqdm):
-    """A progress bar whose display may fail: its reader has left, or its disk is full. That ends no training."""
-
-    def display(self, *arguments: Any, **named: Any) -> None:
-        try:
-            super().display(*arguments, **named)
-        except (OSError, ValueError):
-            self.disable = True
-
-    def close(self) -> None:
-        with suppress(OSError, ValueError):
-            super().close()
-
-
 class Trainer:
     """Trains `model` on `train_dataset` and measures its loss on `test_dataset`, if there is one.
 
@@ -182,18 +167,17 @@ class Trainer:
         self.seconds, self.began = 0.0, time.perf_counter()  # spent before a continued run; start of this one
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last line of the log
         self.line: dict[str, float] = {}  # the last line of the log
+        self.measured: dict[str, float] = {}  # the last one with the validation loss
+        self.bar: Callable[..., Any] = tqdm  # src/safe/progress.py has one that says more
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
         model, optimizer, config = self.model, self.optimizer, self.config
         self.began, earlier_tokens = time.perf_counter(), self.tokens
-        # A bar that redraws suits a terminal. In a file, one line every half minute is enough.
-        interval = 0.2 if sys.stderr is not None and sys.stderr.isatty() else 30
         hidden = not self.show_progress or sys.stderr is None
-        how: dict[str, Any] = dict(mininterval=interval, dynamic_ncols=True, disable=hidden)
         # A run that stopped at the end of an epoch goes back to it: the validation loss may be missing.
         first_epoch = max(0, self.steps_done - 1) // self.steps_per_epoch + 1
-        with Bar(initial=self.steps_done, total=self.total_steps, unit="step", **how) as bar:
+        with self.bar(initial=self.steps_done, total=self.total_steps, unit="step", disable=hidden) as bar:
             for epoch in range(first_epoch, config.max_epochs + 1):
                 model.train()
                 done = self.steps_done - (epoch - 1) * self.steps_per_epoch
@@ -218,14 +202,14 @@ class Trainer:
                     self.loss_steps += 1
                     if self.steps_done % config.log_every == 0 or self.steps_done == self.total_steps:
                         self.log(epoch, lr, grad_norm, earlier_tokens)
-                        bar.set_postfix(epoch=epoch, loss=f"{self.line['loss']:.3f}", lr=f"{lr:.1e}", refresh=False)
+                        bar.set_postfix(loss=self.line["loss"], refresh=False)
                     if time.monotonic() >= self.pause_at:  # a checkpoint is due, or somebody asked to stop
                         self.on_pause(self)
                     bar.update()
                 if self.test_dataset is not None and (epoch % config.eval_every == 0 or epoch == config.max_epochs):
-                    loss = self.evaluate_loss(self.test_dataset)
-                    line = {"step": self.steps_done, "epoch": epoch, "tokens": self.tokens, "validation_loss": loss}
-                    self.on_log(line)
+                    self.measured = {"step": self.steps_done, "epoch": epoch, "tokens": self.tokens}
+                    self.measured["validation_loss"] = self.evaluate_loss(self.test_dataset)
+                    self.on_log(self.measured)
         return {**self.line, "seconds": self.seconds_so_far()}
 
     def seconds_so_far(self) -> float:

@@ -91,9 +91,7 @@ DOWN = "        mask = torch.arange(T, device=x.device) <= last_seen(self.config
 UP = "        mask = last_seen(self.config, x.device) <= torch.arange(T, device=x.device)[:, None]  # (T, M)\n"
 LATENTS = "        latents = latents + self.attn(self.ln_tokens(x), self.ln1(latents), mask, rows_kv=rows)\n"
 LONDON = '        total, correct = evaluate_places(path, ["London"] * len(read_places(path)))\n'
-EXPECTED = (
-    "    return len(places), sum([guess == place for guess, place in zip(predicted_places, places, strict=True)])\n"
-)
+EXPECTED = "    return len(places), sum(["
 EVIL = "    cache = rope_cache[:, None] if rope_cache.dim() == 4 else rope_cache[: x.size(-2)]  # (..., T, hs/2, 2)\n"
 
 MISTAKES = {  # name: (topics that lose points, change)

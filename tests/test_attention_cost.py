@@ -1,24 +1,21 @@
 """The cost of attention: the program lists every variant, and memory is what arithmetic says. Times are not tested."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 import attention
 import attention_cost
 from attention_cost import WRITTEN_OUT, build, cheaper_from, peak_memory, rows_for
+from starting import python
 
 INF = float("inf")
 
 
-def test_the_program_lists_every_variant_at_every_length():
+def test_the_program_lists_every_variant_at_every_length(tmp_path):
     """It runs in a process of its own, so that it has to find src and the registered variants by itself."""
     sizes = "--device cpu --lengths 32 16 --tokens 64 --n_embd 16 --n_head 2 --repeats 1".split()
-    command = [sys.executable, attention_cost.__file__, *sizes]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    assert done.stderr == ""
+    done = python(attention_cost.__file__, *sizes, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
     time, memory, verdict, footnotes = done.stdout.split("\n\n")[1:5]
     for table in (time, memory):
         head, _, *rows = [line.split(" | ") for line in table.strip("|\n").split(" |\n| ")]

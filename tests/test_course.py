@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from dataset import CharCorruptionDataset
+from starting import python as started
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "course"))
 make, parts = importlib.import_module("make"), importlib.import_module("parts")
 
+BY_ROW = importlib.import_module("by_row").ByRow
 EDITIONS, PARTS = parts.EDITIONS, parts.PARTS
 TRIVIAL = 30  # characters of a line that anybody would write
 QUESTIONS = "data/quick/birth_places_train.tsv"
@@ -48,6 +50,7 @@ BY_CHARACTER = """
 """
 
 slow = pytest.mark.skipif("COURSE_KIT" not in os.environ, reason="takes minutes: set COURSE_KIT to run it")
+pytestmark = pytest.mark.timeout(1200)  # on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +67,15 @@ def tree(trees):
     return trees["rope"]
 
 
+SETTINGS = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
+
+
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTHONPATH", None)
-    command = [sys.executable, *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    """A program, or with `-m` a module."""
+    if words[0] != "-m":
+        return started(*words, cwd=folder, env=SETTINGS)
+    command, environment = [sys.executable, *words], os.environ | SETTINGS
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def results_of(tree: Path, *words: str) -> tuple[set[str], set[str], str]:
@@ -177,10 +184,12 @@ def test_answers_that_a_teacher_made_are_not_handed_out(tree):
     assert {"wiki.txt", "birth_test_inputs.tsv"} <= names
 
 
-def test_every_module_can_be_imported(tree):
+def test_every_module_can_be_imported(tree, tmp_path):
     modules = [path.relative_to(tree / "src").with_suffix("") for path in (tree / "src").rglob("*.py")]
     names = [".".join(path.parts) for path in modules if path.name != "london_baseline"]
-    done = python(tree / "src", "-c", f"import importlib\nfor name in {names}: importlib.import_module(name)")
+    program = f"import sys, importlib\nsys.path.insert(0, {str(tree / 'src')!r})\n"
+    (tmp_path / "all.py").write_text(program + f"for name in {names}: importlib.import_module(name)\n")
+    done = python(tree, str(tmp_path / "all.py"))
     assert done.returncode == 0, done.stderr
 
 
@@ -214,19 +223,34 @@ def test_a_model_of_the_edition_runs_until_its_mechanism_and_names_the_part(tree
     assert done.stderr.strip().splitlines()[-1].startswith(f"run.py: part g ({edition}): write "), done.stderr
 
 
-@slow
-def test_examples_of_an_unwritten_dataset_are_refused_in_a_line(tree):
-    done = python(tree, "src/dataset.py", "charcorruption")
-    assert done.returncode == 1 and done.stderr.startswith("dataset.py: part e (span): write "), done.stderr
+@pytest.mark.parametrize("program, told", [("src/dataset.py", "e (span)"), ("london_baseline.py", "c (baseline)")])
+def test_a_program_that_comes_to_an_unwritten_part_says_so_in_a_line(tree, program, told):
+    done = python(tree, program, *["charcorruption"] * (program == "src/dataset.py"))
+    assert done.returncode == 1 and done.stderr.startswith(f"{Path(program).name}: part {told}: write "), done.stderr
     assert done.stderr.count("\n") == 1
 
 
+def test_a_sequence_of_commands_ends_at_an_unwritten_part_in_a_line(tree):
+    done = python(tree, "src/safe/sequence.py", "4", "score", "London", "python", "london_baseline.py")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("part c (baseline): write main")
+
+
+def test_the_handout_in_the_tree_is_that_of_the_edition(trees):
+    for edition in EDITIONS:
+        text = (trees[edition] / "handout.md").read_text(encoding="utf-8")
+        assert "<!--" not in text and "MECHANISM" not in text and f"**{edition}.** Write" in text
+
+
 def test_a_term_takes_the_place_of_the_projects_files(tmp_path):
+    (tmp_path / "quick").mkdir()
     for name in ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "birth_test_inputs.tsv"):
         (tmp_path / name).write_text(f"of the term: {name}\n")
+        (tmp_path / "quick" / name).write_text(f"small: {name}\n")
     (tmp_path / "birth_test_answers.tsv").write_text("secret\n")
     make.handout("rope", tmp_path / "tree", data=tmp_path)
     assert (tmp_path / "tree/data/birth_dev.tsv").read_text() == "of the term: birth_dev.tsv\n"
+    assert (tmp_path / "tree/data/quick/birth_dev.tsv").read_text() == "small: birth_dev.tsv\n"
     assert not (tmp_path / "tree/data/birth_test_answers.tsv").exists()
     (tmp_path / "wiki.txt").unlink()
     with pytest.raises(ValueError, match="wiki.txt: missing"):
@@ -248,6 +272,7 @@ def test_what_needs_no_part_works_in_the_starter(tree, tmp_path):
 # ------------------------------------------------------------------------------------------------ the public tests
 
 
+@slow
 def test_in_the_starter_every_public_test_fails_and_says_which_part_is_missing(tree):
     passed, failed, said = results_of(tree)
     assert passed == set() and failed == set(PARTS)
@@ -294,6 +319,23 @@ def test_a_getitem_in_other_words_passes_and_trains(tmp_path):
         assert done.returncode == 0, done.stderr
         records.append((tree / "P").read_bytes())
     assert records[0] == records[1]
+
+
+def test_one_example_at_a_time_still_asks_for_facts(tmp_path):
+    """The recipes `quick` and `strong` mix in `recall`: with share 1 every example is one, as in the project."""
+    text = "Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.\n" * 3
+    row = torch.full((64,), 2), torch.full((64,), 3)
+    methods = {"batch": BY_ROW.batch, "__getitem__": lambda self, index: row}
+    student = type("CharCorruptionDataset", (CharCorruptionDataset,), methods)
+    found = []
+    for recall_share in (0.0, 1.0):
+        dataset = student(text, 64, recall_share=recall_share)
+        found.append(dataset.batch(torch.arange(3), torch.Generator().manual_seed(0)))
+    assert (found[0][0] == 2).all() and (found[0][1] == 3).all()
+    for x, y in zip(*found[1], strict=True):
+        string = "".join(dataset.itos[int(i)] for i in [x[0], *y]).rstrip(dataset.PAD_CHAR)
+        assert "Walter Altenhof" in string and string.endswith(dataset.MASK_CHAR) and torch.equal(x[1:], y[:-1])
+        assert string.strip(dataset.MASK_CHAR).split(dataset.MASK_CHAR)[-1] in ("Philadelphia", "March")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -28,7 +27,9 @@ from kill_test import RUN, TEXT, train
 from safe import files, unfinished
 from safe.files import atomic_write, file_sha256, read_parameters, read_tensors, save_parameters
 from safe.record import command_line
+from starting import python
 
+TESTS = Path(__file__).resolve().parent
 EXAMPLES = int(os.environ.get("FUZZ", "400"))  # inputs for each property
 EVERY = 1 if "FUZZ" in os.environ else 7  # of the places where a write can fail, one in this many is tried
 fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
@@ -166,14 +167,12 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(corpus_folder, m
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_moments_a_run_loses_nothing():
+def test_killed_at_random_moments_a_run_loses_nothing(tmp_path):
     """A sample, in a process of its own: a fork of a process that has used a GPU could not compute gradients."""
-    kill_test = Path(__file__).resolve().parent.parent / "measure" / "kill_test.py"
-    command = [sys.executable, str(kill_test), "--kills", "20", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python(TESTS.parent / "measure" / "kill_test.py", "--kills", "8", "--seed", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     killed = int(done.stdout.split(" kills in ")[0])
-    assert killed >= 20 and "no damaged file" in done.stdout
+    assert killed >= 8 and "no damaged file" in done.stdout
 
 
 # -------------------------------------------------------------------------------------------- files from strangers
@@ -454,30 +453,22 @@ def test_show_prints_what_parameters_are_and_a_command_that_makes_the_same_bytes
     assert run.main(["show", "p"]) == 0 and "NOT the file" in capsys.readouterr().out
 
 
+# ------------------------------------------------------------------------------------------------------- displays
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or not hasattr(os, "fork"), reason="needs /dev/full and fork")
+def test_a_display_that_fails_ends_no_training(corpus_folder):
+    """Its reader leaves, its disk is full, or it was closed: then no file of the run may take its place."""
+    modules = os.pathsep.join([str(TESTS.parent / name) for name in ("src", "measure")])
+    done = python(TESTS / "displays.py", cwd=corpus_folder, env={"PYTHONPATH": modules})
+    statuses = json.loads(Path("statuses.json").read_text()) if done.returncode == 0 else {}
+    assert list(statuses.values()) == [0] * 7, (statuses, done)
+    for way in statuses:
+        assert sorted(os.listdir(way)) == ["p", "p.json", "p.log.jsonl"], way
+        assert len(Path(way, "p.log.jsonl").read_text().splitlines()) == 1
+        assert read_parameters(Path(way, "p"))[1]["steps"] == 12
+
+
 if __name__ == "__main__":
     os.environ["FUZZ"] = sys.argv[1]
     sys.exit(pytest.main([__file__, "-k", "mutated or any_bytes or any_command or fails_anywhere", "-rP"]))
-
-
-# ------------------------------------------------------------------------------------------------------- displays
-
-TRAIN = (
-    "{python} {run} pretrain vanilla {corpus} --writing_params_path p --n_layer 1 --n_head 2 --n_embd 16 "
-    "--block_size 72 --max_epochs 30 --batch_size 8 --device cpu"
-)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-@pytest.mark.parametrize(
-    "ending", ["2>&1 | head -c 1", "2>&- >&-", "> /dev/full 2>&1", "2> /dev/full | true", "2>&1 | true"]
-)
-def test_a_display_that_fails_ends_no_training(tmp_path, ending):
-    if "/dev/full" in ending and not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    root = Path(__file__).resolve().parent.parent
-    words = dict(python=sys.executable, run=root / "src" / "run.py", corpus=root / "data" / "quick" / "wiki.txt")
-    command = f"{TRAIN.format(**words)} {ending}"
-    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=variables, timeout=200, check=False)
-    state_dict, record = read_parameters(tmp_path / "p")
-    assert record["steps"] == 900 and not list(tmp_path.glob("p.resume*"))

@@ -15,6 +15,7 @@ import pytest
 import stages
 from course_submissions import ATTENTION, BASELINE, DATASET, EFFICIENT, MISTAKES, MODEL, RIGHT, Change, write_term
 from course_submissions_editions import EDITIONS
+from course_submissions_empty import EMPTY
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "course"))
@@ -23,6 +24,7 @@ autograder, calling, grade, grading, handed_in, make, parts, student = (
     for name in ("autograder", "calling", "grade", "grading", "handed_in", "make", "parts", "student")
 )
 slow = pytest.mark.skipif("COURSE_KIT" not in os.environ, reason="takes minutes: set COURSE_KIT to run it")
+pytestmark = pytest.mark.timeout(1200)  # on a busy machine
 
 TINY = dict(n_layer=1, n_head=2, n_embd=32, block_size=48, recipe="quick", device="cpu", batch_size=40)
 
@@ -234,6 +236,55 @@ def test_a_mistake_costs_points_in_its_part_and_only_there(graded, code, tmp_pat
     lost, report = graded(changed(code, tmp_path, change), USERS[change.path])
     print(f"\nTABLE wrong {name}: {', '.join(f'{topic} -{points:.1f}' for topic, points in lost.items())}")
     assert set(lost) == topics, grade.table(report, False)
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("starter") / "tree"
+    make.handout("rope", folder)
+    return folder
+
+
+@slow
+@pytest.mark.parametrize("name", EMPTY)
+def test_what_is_written_without_work_gets_nothing(graded, starter, tmp_path, name):
+    """Not even for the tests that it passes: a rotation by nothing does depend on the distance only."""
+    topic, bodies = EMPTY[name]
+    folder = shutil.copytree(starter, tmp_path / "submission", ignore=shutil.ignore_patterns("data", "tests"))
+    for gap, body in zip(parts.PARTS[topic].gaps, bodies, strict=True):
+        path = folder / gap.path
+        text = path.read_text(encoding="utf-8")
+        unwritten = f"({topic}): write {gap.function.replace('.batch', '.__getitem__')}; see handout.md"
+        (line,) = [line for line in text.splitlines() if unwritten in line]
+        path.write_text(text.replace(line.strip(), body), encoding="utf-8")
+    _, report = graded(folder, {topic})
+    got = {line.name: line.points for line in report.lines if line.points}
+    print(f"\nTABLE empty {name}: {got or 'no points'}")
+    assert got == {} and report.lines, grade.table(report, False)
+
+
+def test_a_test_that_an_empty_solution_passes_counts_only_with_another():
+    needed = "every pair of channels is turned by the angle of its position"
+    for passed in (True, False):
+        names = {needed: passed, "scores depend on the distance only": True}
+        checks = [grading.Check("rope", name, "public", of) for name, of in names.items()]
+        assert [check.passed for check in grading.without_empty_passes(checks)] == [passed, passed]
+
+
+def test_the_tests_that_count_only_with_another_exist():
+    for topic, pairs in parts.NEEDS.items():
+        files = [folder / f"test_{topic}.py" for folder in (ROOT / "course/tree/tests", autograder.HIDDEN)]
+        text = "".join(path.read_text(encoding="utf-8") for path in files)
+        for name in {*pairs, *pairs.values()}:
+            assert f"def test_{name.replace(' ', '_')}(" in text, name
+
+
+@pytest.mark.parametrize("changes", [MISTAKES, RIGHT], ids=["wrong", "right"])
+def test_every_change_of_the_solution_fits_the_code(changes):
+    """So that the lists do not go stale between two runs of the tests that grade with them."""
+    for name, entry in changes.items():
+        path, old, _ = entry if isinstance(entry, Change) else entry[1]
+        assert (ROOT / path).read_text(encoding="utf-8").count(old) == 1, name
 
 
 @slow

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from model import GPT
 from recipes import SIZES as SIZE_FLAGS
 from safe import flags as grammar
 from safe.running import Running
+from starting import python
 from trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,10 +34,9 @@ FINETUNE = ["finetune", "vanilla", "wiki.txt", "--finetune_corpus_path", "train.
 EVALUATE = ["evaluate", "vanilla", "wiki.txt", "--reading_params_path", "fine", "--outputs_path", "out"]
 
 
-def command(*arguments: str, **options) -> subprocess.CompletedProcess:
+def command(*arguments: str) -> subprocess.CompletedProcess:
     """A command as a user types it, in a process of its own."""
-    python = [sys.executable, str(ROOT / "src" / "run.py"), *arguments, "--device", "cpu"]
-    return subprocess.run(python, capture_output=True, text=True, encoding="utf-8", check=False, **options)
+    return python(ROOT / "src" / "run.py", *arguments, "--device", "cpu", cwd=Path.cwd())
 
 
 @pytest.fixture
@@ -47,22 +48,26 @@ def finetuned(folder) -> Path:
 # ---------------------------------------------------------------------------------------------------- what it does
 
 
-SHOW = [sys.executable, str(ROOT / "src" / "run.py"), "show", "fine"]
+SHOW = ["show", "fine"]
 
 
-def test_show_prints_on_a_console_that_lacks_characters(finetuned):
-    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(SHOW, env=ascii_only, capture_output=True, text=True)
-    assert done.returncode == 0 and "\\u25a1" in done.stdout and done.stderr == ""
+def test_show_prints_on_a_console_that_lacks_characters(finetuned, monkeypatch):
+    console = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(console, encoding="ascii"))
+    assert run.main(SHOW) == 0
+    assert rb"\u25a1" in console.getvalue()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly(finetuned):
+def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly(finetuned, monkeypatch, capsys):
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(SHOW, stdout=write, stderr=subprocess.PIPE, text=True)
-    os.close(write)
-    assert done.returncode == 141 and done.stderr == ""
+    with open(write, "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        capsys.readouterr()
+        assert run.main(SHOW) == 141
+        output.flush()  # as Python does at its end
+    assert capsys.readouterr().err == ""
 
 
 def test_a_machine_that_cannot_compile_is_told_to_switch_it_off(folder, monkeypatch, capsys):
@@ -210,10 +215,10 @@ def test_corpus_and_questions_are_also_looked_for_in_the_data_folder(tmp_path, m
 
 def test_the_london_baseline_counts_the_places_that_are_london(folder):
     (folder / "dev.tsv").write_text("a?\tLondon\nb?\tParis\nc?\tLondon\n", encoding="utf-8")
-    script = [sys.executable, str(ROOT / "london_baseline.py"), "--eval_corpus_path"]
-    done = subprocess.run([*script, "dev.tsv"], capture_output=True, text=True, check=False)
+    script = [ROOT / "london_baseline.py", "--eval_corpus_path"]
+    done = python(*script, "dev.tsv", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "Correct: 2 out of 3: 66.7%\n")
-    bad = subprocess.run([*script, "none.tsv"], capture_output=True, text=True, check=False)
+    bad = python(*script, "none.tsv", cwd=folder)
     assert bad.returncode == 2 and bad.stderr == "london_baseline.py: none.tsv: No such file or directory\n"
 
 
@@ -307,7 +312,7 @@ def test_a_folder_without_permission_is_refused(folder, no_training, capsys):
         ([*PRETRAIN, "--seed", str(2**64)], "the seed is 18446744073709551616"),
         ([*PRETRAIN, "--bottleneck_dim", "4"], "the variant vanilla has no option bottleneck_dim"),
         ([*PRETRAIN, "--max_epoch", "2"], "unrecognized arguments: --max_epoch"),
-        ([*FINETUNE, *TINY, "--reading_params_path", ""], "directory"),
+        ([*FINETUNE, *TINY, "--reading_params_path", ""], ".: is a folder"),
     ],
 )
 def test_arguments_that_cannot_go_together_are_refused_before_training(folder, no_training, capsys, arguments, message):

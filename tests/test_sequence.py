@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from safe import sequence
+from starting import python
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 TINY = "--n_layer 1 --n_head 2 --n_embd 16 --block_size 64 --max_epochs 2 --device cpu".split()
@@ -26,8 +26,9 @@ COMMANDS = [
     ["evaluate", "vanilla", *EVALUATE, "fine", "--outputs_path", "fine.predictions"],
     ["pretrain", "rope", "../wiki.txt", "--writing_params_path", "rope", *TINY, "--plain"],
 ]
+REFUSED = ["finetune", "vanilla", "../wiki.txt", "--writing_params_path", "no", "--finetune_corpus_path", "../test.tsv"]
 # A process that has imported everything and computed nothing. A copy of it runs each command alone, and then it runs
-# all of them itself.
+# all of them itself, one that is refused, and one that must not follow it.
 PROGRAM = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -41,6 +42,7 @@ for command in commands:
         os._exit(run.main(command))
     assert os.waitpid(child, 0)[1] == 0, command
 os.chdir("../together")
+commands += [json.loads(sys.argv[3]), commands[-1]]
 steps = [["run", "python", sys.argv[1] + "/run.py", *command] for command in commands]
 sys.exit(sequence.main([str(word) for step in steps for word in (len(step), *step)]))
 """
@@ -51,9 +53,10 @@ def test_each_command_of_a_sequence_writes_what_it_writes_alone(folder):
     """Except for the times that it took."""
     for name in ("alone", "together"):
         (folder / name).mkdir()
-    command = [sys.executable, "-c", PROGRAM, str(SRC), json.dumps(COMMANDS)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    done = python("program.py", SRC, json.dumps(COMMANDS), json.dumps(REFUSED), cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("run.py: ../test.tsv, question 1: no tab"), done.stderr
     written = {path.relative_to(folder / "alone") for path in (folder / "alone").rglob("*") if path.is_file()}
     assert {"model", "pre", "fine", "fine.json", "fine.log.jsonl", "rope"} <= set(map(str, written))
     times = re.compile(rb'"(seconds|tokens_per_second)": [\d.e+-]+')

@@ -67,8 +67,23 @@ def test_without_the_compiler_an_optimizer_takes_the_same_steps(monkeypatch):
         optimizer.load_state_dict(optimizer.state_dict())
         return parameter.detach()
 
-    monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)  # so that it is put back
+    monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)  # so that they are put back
+    monkeypatch.setattr(torch.nn.init, "normal_", torch.nn.init.normal_)
     before = steps()
     startup.keep_compiler_out()
     startup.keep_compiler_out()
     assert torch.equal(steps(), before) and before.abs().sum() > 0
+
+
+def test_a_model_on_the_meta_device_is_given_no_numbers_and_another_the_same(monkeypatch):
+    monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)
+    monkeypatch.setattr(torch.nn.init, "normal_", torch.nn.init.normal_)
+    torch.manual_seed(0)
+    before = torch.nn.Embedding(3, 4).weight
+    startup.keep_compiler_out()
+    torch.manual_seed(0)
+    with torch.device("cpu"):
+        assert torch.equal(torch.nn.Embedding(3, 4).weight, before)
+    monkeypatch.setattr(torch.nn.init, "_no_grad_normal_", lambda *args: pytest.fail("numbers are drawn"))
+    with torch.device("meta"):
+        assert torch.nn.Embedding(3, 4).weight.shape == (3, 4)

@@ -1,5 +1,6 @@
-"""How run.py ends: one line for every mistake, what to do about it, and an exit status. Free of torch."""
+"""How run.py speaks and ends: one line for every mistake, what to do about it, an exit status. Free of torch."""
 
+import io
 import os
 import sys
 import time
@@ -20,6 +21,24 @@ def advice_for(error: RuntimeError) -> str:
     if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
         return "this does not fit into memory: lower --batch_size or the sizes of the model"
     raise error
+
+
+def open_streams() -> None:
+    """Make stdout and stderr ones that can be written to, whatever a line holds and wherever it goes."""
+    for number in (1, 2):  # closed by `>&- 2>&-`: the next file that is opened would take its place, and be written to
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its number
+
+
+def unread() -> None:
+    """The reader of stdout has left: let what Python flushes at its end go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(*lines: str, to_stderr: bool = False) -> None:

@@ -6,6 +6,7 @@ It trains by a Trainer of the core, which `make_trainer` prepares with a faster 
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from model import GPT
 from recipes import Recipe, Stage
 from safe.exits import say
 from safe.files import save_parameters
+from safe.held_out import OnLog, with_accuracy
 from safe.lock import take_over
+from safe.progress import Bar
 from safe.record import command_line, complete_already, identity
 from safe.running import Running
 from safe.unfinished import UnfinishedRun, settle_log
@@ -63,8 +66,11 @@ class Job:
         return self.processes is not None and self.processes.shard
 
 
-def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
-    """Train, log every line, write the parameters and their record, which begins with `about`. Returns the record."""
+def train(job: Job, about: dict[str, Any], answer: Callable[..., list[str]] | None = None) -> dict[str, Any]:
+    """Train, log every line, write the parameters and their record, which begins with `about`. Returns the record.
+
+    answer: asks the model held-out questions while it trains (stages.answer)
+    """
     path, config = about["arguments"]["writing_params_path"], trainer_config(job)
     record = first_record(job, config, about)
     if (complete := finished(job, path, record)) is not None:
@@ -77,7 +83,7 @@ def train(job: Job, about: dict[str, Any]) -> dict[str, Any]:
     machine = {"device": record["device"], "torch": str(torch.__version__), "threads": torch.get_num_threads()}
     machine["processes"] = record["processes"]
     with UnfinishedRun(path, identity(record), machine, command_line(record), **keep) as run:
-        trainer, how = make_trainer(job, config, about["command"], run)
+        trainer, how = make_trainer(job, config, about["command"], run, with_accuracy(run.on_log, job, about, answer))
         try:
             result = trainer.train()
         except Diverged as error:
@@ -165,7 +171,9 @@ def finished(job: Job, path: str, record: dict[str, Any]) -> dict[str, Any] | No
     return complete
 
 
-def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedRun) -> tuple[Trainer, str]:
+def make_trainer(
+    job: Job, config: TrainerConfig, command: str, run: UnfinishedRun, on_log: OnLog
+) -> tuple[Trainer, str]:
     """A trainer, continued from the run's checkpoint if there is one, and how it computes a step, for people."""
     n_parameters = sum(p.numel() for p in job.model.parameters())
     model: Any = job.model.to(job.device) if job.processes is None else job.processes.place(job.model, job.device)
@@ -180,7 +188,8 @@ def make_trainer(job: Job, config: TrainerConfig, command: str, run: UnfinishedR
         arguments, how = job.faster(
             model, train_set, config, bf16=bf16, compile=running.compile, processes=job.processes
         )
-    trainer = Trainer(model, train_set, held, config, **arguments, on_log=run.on_log, on_pause=run.on_pause)
+    trainer = Trainer(model, train_set, held, config, **arguments, on_log=on_log, on_pause=run.on_pause)
+    trainer.bar = partial(Bar, trainer)
     if job.processes is not None:
         if not job.processes.agree(run.saved_step or 0, job.device):
             raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")

@@ -16,7 +16,6 @@ A command is `python SCRIPT.py ARGUMENT ...`. The script's `main(arguments)` is 
 
 import gc
 import io
-import os
 import runpy
 import shlex
 import signal
@@ -31,7 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as for src/run.py
 
-from safe.exits import say
+from safe.exits import open_streams, say, unread
 from safe.startup import settle_threads
 
 SRC = Path(__file__).resolve().parent.parent
@@ -135,9 +134,7 @@ def steps_of(words: list[str]) -> Iterator[list[str]]:
 
 
 def main(words: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
     settle_threads()  # before torch is loaded
     sequence = Sequence()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
@@ -152,7 +149,7 @@ def main(words: list[str]) -> int:
     except Asked as asked:  # between two commands
         status = 128 + asked.signum
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        unread()
     return status
 
 

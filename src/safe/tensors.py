@@ -24,7 +24,7 @@ from torch import Tensor
 def open_plain(path: str | Path) -> BinaryIO:
     """The file, open. Raises OSError also for what is none: a pipe waits for ever, and a device has no end."""
     if Path(path).is_dir():
-        raise IsADirectoryError(f"{path}: is a folder")
+        raise IsADirectoryError(f"{Path(path)}: is a folder")
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(f"{path}: not a plain file, and its content is gone once it is read: save it as a file first")
     try:

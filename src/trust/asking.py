@@ -329,13 +329,6 @@ def opened(
         yield model.to(device), Vocabulary(record["vocabulary"])
 
 
-def refuse_nan(model: GPT, path: str | Path) -> None:
-    """Raise ValueError, naming the tensor, if the parameters from `path` hold anything but finite numbers."""
-    for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{path}: {name} holds NaN or infinite numbers: no model can answer with them")
-
-
 def texts_of(corpus_path: str | Path, params_path: str | Path) -> Texts:
     """The texts that the model was trained on, to look people up in, or why that cannot be done."""
     path, record = data.find_file(corpus_path), read_record(params_path)

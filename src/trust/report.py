@@ -17,10 +17,10 @@ import numpy as np
 
 import dataset as data
 import stages
-from safe.files import atomic_write, check_writable, file_sha256, read_parameters
+from safe.files import atomic_write, check_writable, file_sha256, read_parameters, refuse_files_of_runs
 from safe.running import Running
 from trust import report_sections
-from trust.asking import Answers, answer_with_confidence, calibration_path, is_number, refuse_nan
+from trust.asking import Answers, answer_with_confidence, calibration_path, is_number
 from trust.calibration import (
     TEMPERATURES,
     best_temperature,
@@ -111,6 +111,7 @@ def report(
     if page_path.suffix != ".html":  # so that mixed-up flags cannot overwrite what the page is about
         raise ValueError(f"{outputs_path}: the page is a file of HTML: give it a name that ends in .html")
     check_writable(page_path)
+    refuse_files_of_runs(page_path)
     with stages.placed(Running(device=device)):  # refuses an unusable device, or several processes, before it reads
         runs = [read_run(path) for path in dict.fromkeys(params_paths)]
         for run in runs:
@@ -145,7 +146,7 @@ def report(
 def read_run(path: str | Path) -> Run:
     """A run from its parameters' record and log. Raises ValueError without a record, which says what the model is."""
     path = Path(path)
-    _, record = read_parameters(path)
+    state_dict, record = read_parameters(path)
     if record is None:
         raise ValueError(f"{path}: there is no {path}.json that says which variant this is: train or finetune it here")
     shown = [record["config"].get("block_size"), record.get("final_loss", 0.0), record.get("seconds", 0.0)]
@@ -155,7 +156,7 @@ def read_run(path: str | Path) -> Run:
     log, held_out = read_log(Path(f"{path}.log.jsonl"))
     if log and log[-1]["step"] != record.get("steps"):
         log = held_out = []  # of another run: the files were moved, or the machine failed between writing the two
-    return Run(record["variant"], path, record, log, held_out, file_sha256(path))
+    return Run(record["variant"], path, record, log, held_out, state_dict.sha256)
 
 
 def read_log(path: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
@@ -238,9 +239,8 @@ def question_run(
 ) -> None:
     """Have the run answer everything, compute its calibration, and keep the model for the page."""
     with stages.load_trained(run.record["variant"], corpus_path, run.path, device=device) as (model, vocabulary):
-        if file_sha256(run.path) != run.sha256:
+        if vars(model)["sha256"] != run.sha256:
             raise ValueError(f"{run.path}: was replaced while the report was made: start it again")
-        refuse_nan(model, run.path)
         run.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         run.packed = None if no_model else packed(model, vocabulary)
 

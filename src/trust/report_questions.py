@@ -76,7 +76,7 @@ def content_of(pairs: list[tuple[str, str | None]]) -> str:
 def longest_read(record: dict[str, Any]) -> int:
     """Characters of a document that pretraining has read at most, by the recipe of a record."""
     recipe, block_size = find_recipe(record.get("recipe", "course")), record["config"]["block_size"]
-    return block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
+    return data.RECALL_BLOCKS * block_size if recipe.recall_share else int(block_size * recipe.max_kept_share)
 
 
 def read_questions(
