@@ -18,7 +18,7 @@ from typing import Any
 
 from calling import Launcher, StudentError, gaps_left
 from grading import Check, Line, code_lines, run_tests
-from handed_in import Questions, Result, Submission, grade_predictions, take
+from handed_in import Questions, Result, Submission, grade_predictions, open_to_others, take
 from parts import BY_HAND, EDITIONS, OPTIONAL, PARTS, SHARES, TRAINING, hand_ins, letters, points_for_code
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +62,6 @@ def grade(source: Path, home: Home, chosen: set[str]) -> Report:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch).resolve()
         submission = take(source, place, home.support)
-        place.chmod(0o755)
         submission.code.chmod(0o777)  # the student's code may run as another user
         lines = grade_code(topics, submission, home, letter_of)
         results = []
@@ -117,7 +116,9 @@ def unwritten_parts(topic: str, submission: Submission) -> str:
 def grade_all_predictions(wanted: list, submission: Submission, home: Home, place: Path) -> tuple:
     questions = Questions(home.data)
     # A copy that another user may read. The student's code, which runs as that user, has had its turn.
-    launcher = Launcher(preload=shutil.copytree(home.solution, place / "solution"))
+    ours = shutil.copytree(home.solution, place / "solution")
+    open_to_others(ours)
+    launcher = Launcher(preload=ours)
     (submission.files / "wiki.txt").write_bytes(questions.corpus.read_bytes())
 
     def ask(variant: str, parameters: str, asked: list[str]) -> list[str]:
@@ -133,7 +134,8 @@ def grade_all_predictions(wanted: list, submission: Submission, home: Home, plac
             session.end()
         return said
 
-    lines, results = [], []
+    lines: list[Line] = []
+    results: list[Result] = []
     try:
         for hand_in in wanted:
             own = {hand_in.predictions(split) for split in ("dev", "test")}
@@ -152,7 +154,7 @@ def grade_all_predictions(wanted: list, submission: Submission, home: Home, plac
 def table(report: Report, public_only: bool) -> str:
     """Parts, points, and what failed, for people."""
     rows = []
-    groups = {(line.letter, line.topic): [] for line in report.lines}
+    groups: dict[tuple[str, str], list[Line]] = {(line.letter, line.topic): [] for line in report.lines}
     for line in report.lines:
         groups[line.letter, line.topic].append(line)
     for (letter, topic), lines in groups.items():

@@ -55,7 +55,14 @@ def take(source: Path, scratch: Path, support: Path) -> Submission:
         target.write_bytes(read())
     for folder in (code, files):
         folder.mkdir(parents=True, exist_ok=True)
+    open_to_others(scratch)
     return Submission(code, files, scratch / "support", own_edition)
+
+
+def open_to_others(folder: Path) -> None:
+    """Let the user who runs the student's code read a copy: files of the grader are closed, and so are their copies."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def contents(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:

@@ -153,15 +153,16 @@ def handout(edition: str, out: Path, solved: tuple[str, ...] = (), data: Path | 
             kept = [] if topic in solved else [gap]
             solution_of(source, gap)  # checked for solved parts too
             changed[path] = with_gaps(source, kept, topic, letter_of[topic])
-    for name, (old, new) in EDITS.items():
-        source = changed.get(Path(name)) or files[Path(name)].read_text(encoding="utf-8")
+    for edited, (old, new) in EDITS.items():
+        source = changed.get(Path(edited)) or files[Path(edited)].read_text(encoding="utf-8")
         if source.count(old) != 1:
-            raise ValueError(f"course/make.py: {name} has {source.count(old)} of the lines to edit, not one: {old!r}")
-        changed[Path(name)] = source.replace(old, new)
-    for folder in [] if data is None else [data, *filter(Path.is_dir, [data / "quick"])]:
-        for path in [folder / name for name in CORPUS.split()]:
+            raise ValueError(f"course/make.py: {edited} has {source.count(old)} of the lines to edit, not one: {old!r}")
+        changed[Path(edited)] = source.replace(old, new)
+    for folder in [] if data is None else [Path(), *[Path("quick")] * (data / "quick").is_dir()]:
+        for inside in [folder / name for name in CORPUS.split()]:
+            path = Path(data or "", inside)
             if path.is_file():
-                files["data" / path.relative_to(data)] = path
+                files["data" / inside] = path
             elif not path.name.startswith(("birth_unseen", "place")):
                 raise ValueError(f"{path}: missing")
     given = HERE / "tree"

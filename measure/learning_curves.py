@@ -1,11 +1,12 @@
-"""Draw the learning curves of one or several runs into one figure: loss against training steps.
+"""Draw the learning curves of one or several runs: loss against training steps, and accuracy if it was measured.
 
     python measure/learning_curves.py LABEL=P.log.jsonl [LABEL=Q.log.jsonl ...] --out docs/learning-curves.svg
 
 A log is what training writes beside its parameters: one JSON object per line, with `step` and either `loss` (the mean
 training loss since the line before) or `validation_loss` (the mean loss on questions that are not trained on). The
-training loss is a solid line, the validation loss a dashed line of the same colour. Labels stand beside the ends of
-the curves, so the figure needs no legend. The ending of --out decides the format: .svg or .png.
+training loss is a solid line, the validation loss a dashed line of the same colour. If a log has `validation_accuracy`,
+the share of those questions that is answered right has axes of its own, above the losses. Labels stand beside the ends
+of the curves, so the figure needs no legend. The ending of --out decides the format: .svg or .png.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6c6c6c", "#e69f00")  # told apart by colour-blind readers too
+NAMES = {"loss", "validation_loss", "validation_accuracy"}
 LINE_HEIGHT = 0.065  # of a label, as a share of the height of the axes
 
 
@@ -28,13 +31,13 @@ class Curve:
 
     label: str
     steps: list[int]
-    losses: list[float]
+    values: list[float]
     color: str
     style: str
 
 
 def read_log(path: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """The curves of one log: `loss` and `validation_loss` -> (steps, losses). A curve without a line is left out.
+    """The curves of one log: each of NAMES -> (steps, values). A curve without a line is left out.
 
     Raises OSError if the file cannot be read, ValueError if it is not a log or holds no loss.
     """
@@ -42,26 +45,30 @@ def read_log(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             line = json.loads(text)
-            for name in line.keys() & {"loss", "validation_loss"}:
-                steps, losses = curves.setdefault(name, ([], []))
+            for name in line.keys() & NAMES:
+                steps, values = curves.setdefault(name, ([], []))
                 steps.append(int(line["step"]))
-                losses.append(float(line[name]))
+                values.append(float(line[name]))
         except (ValueError, AttributeError, KeyError, TypeError):
             raise ValueError(f"{path}, line {number}: not a line of a training log") from None
-    if not curves:
+    if not curves.keys() & {"loss", "validation_loss"}:
         raise ValueError(f"{path}: holds no loss")
     return curves
 
 
-def curves_of(logs: list[tuple[str, Path]]) -> list[Curve]:
-    curves = []
+def curves_of(logs: list[tuple[str, Path]]) -> tuple[list[Curve], list[Curve]]:
+    """(losses, accuracies), the accuracies in percent."""
+    losses, accuracies = [], []
     for i, (label, path) in enumerate(logs):
         read, color = read_log(path), COLORS[i % len(COLORS)]
         if "loss" in read:
-            curves.append(Curve(label, *read["loss"], color, "-"))
+            losses.append(Curve(label, *read["loss"], color, "-"))
         if "validation_loss" in read:
-            curves.append(Curve(f"{label}, validation", *read["validation_loss"], color, "--"))
-    return curves
+            losses.append(Curve(f"{label}, validation", *read["validation_loss"], color, "--"))
+        if "validation_accuracy" in read:
+            steps, shares = read["validation_accuracy"]
+            accuracies.append(Curve(label, steps, [100 * share for share in shares], color, "-"))
+    return losses, accuracies
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -74,18 +81,27 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return [height - min(too_high, min(moved)) for height in moved]
 
 
-def draw(curves: list[Curve]) -> Figure:
-    figure = Figure(figsize=(9, 4.5), facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
-    last = max(curve.steps[-1] for curve in curves)
-    top = 1.05 * max(max(curve.losses) for curve in curves)
-    heights = spread([curve.losses[-1] for curve in curves], LINE_HEIGHT * top)
+def draw(losses: list[Curve], accuracies: list[Curve]) -> Figure:
+    figure = Figure(figsize=(9, 8 if accuracies else 4.5), facecolor="white", layout="constrained")
+    *above, below = figure.subplots(2 if accuracies else 1, sharex=True, squeeze=False)[:, 0]
+    last = max(curve.steps[-1] for curve in losses)
+    for axes in above:
+        plot(axes, accuracies, last, 100)
+        axes.set_ylabel("held-out questions right (%)", fontsize=13)
+    plot(below, losses, last, 1.05 * max(max(curve.values) for curve in losses))
+    below.set_xlabel("training steps", fontsize=13)
+    below.set_ylabel("loss in nats per character", fontsize=13)
+    return figure
+
+
+def plot(axes: Axes, curves: list[Curve], last: int, top: float) -> None:
+    heights = spread([curve.values[-1] for curve in curves], LINE_HEIGHT * top)
     for curve, height in zip(curves, heights, strict=True):
-        axes.plot(curve.steps, curve.losses, curve.style, color=curve.color, linewidth=1.8)
+        axes.plot(curve.steps, curve.values, curve.style, color=curve.color, linewidth=1.8)
         # All labels stand in one column, each with a thin line to the end of its curve.
         axes.annotate(
             curve.label,
-            xy=(curve.steps[-1], curve.losses[-1]),
+            xy=(curve.steps[-1], curve.values[-1]),
             xytext=(1.03 * last, height),
             verticalalignment="center",
             color=curve.color,
@@ -94,13 +110,10 @@ def draw(curves: list[Curve]) -> Figure:
             arrowprops=dict(arrowstyle="-", color=curve.color, linewidth=0.6, shrinkA=0, shrinkB=0, relpos=(0, 0.5)),
         )
     axes.set(xlim=(0, last), ylim=(0, max(top, *heights)))
-    axes.set_xlabel("training steps", fontsize=13)
-    axes.set_ylabel("loss in nats per character", fontsize=13)
     axes.tick_params(labelsize=12)
     axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    return figure
 
 
 def label_and_path(argument: str) -> tuple[str, Path]:
@@ -121,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     matplotlib.rcParams["svg.hashsalt"] = "learning-curves"
     metadata = {"Date": None} if args.out.suffix == ".svg" else None
     try:
-        figure = draw(curves_of(args.logs))
+        figure = draw(*curves_of(args.logs))
         figure.savefig(args.out, dpi=110, metadata=metadata)
     except (OSError, ValueError) as error:
         print(f"learning_curves.py: {error}", file=sys.stderr)

@@ -12,7 +12,6 @@ from typing import Any
 
 from safe.exits import advice_for, fail, leave, open_streams, unread
 from safe.flags import PARSER, RefusedError
-from safe.startup import keep_compiler_out, settle_threads
 from vocabulary import message_of
 
 
@@ -29,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     open_streams()
     try:
         perform(name, arguments)
-        sys.stdout.flush()
+        if not training:  # which has flushed each line, or could not
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
         unread()
         return 0 if training else 128 + 13  # SIGPIPE
@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def perform(name: str, arguments: dict[str, Any]) -> None:
     """Call the function behind a command, and print what it found."""
+    from safe.startup import keep_compiler_out, settle_threads
+
+    settle_threads()  # before torch is loaded
     import stages
 
     keep_compiler_out()
@@ -81,5 +84,4 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    settle_threads()  # before torch is loaded
     leave(main())

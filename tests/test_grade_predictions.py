@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -168,6 +169,23 @@ def test_a_folder_and_a_zip_are_taken_with_a_folder_around_them_or_without(tmp_p
     taken = handed_in.take(packed_up(tmp_path, as_zip, top), tmp_path / "scratch", support)
     found = {path.relative_to(taken.code).as_posix() for path in taken.code.rglob("*") if path.is_file()}
     assert found == {"src/attention.py", "src/model.py"} and not taken.own_edition
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes")
+@pytest.mark.parametrize("text", ['@register("vanilla")\n', "class CausalSelfAttention:\n    pass\n"])
+def test_the_user_who_runs_the_students_code_can_read_it_and_what_is_given(tmp_path, text):
+    """Everything that comes with the grader is closed to others, and a copy would be as well."""
+    submission, support = packed_up(tmp_path, False, ""), tmp_path / "support"
+    (submission / "src" / "attention.py").write_text(text)
+    (support / "safe").mkdir(parents=True)
+    (support / "safe" / "files.py").write_text("given = 1\n")
+    for path in [submission, support, *submission.rglob("*"), *support.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    taken = handed_in.take(submission, tmp_path / "scratch", support)
+    found = [tmp_path / "scratch", *(tmp_path / "scratch").rglob("*")]
+    assert all(path.stat().st_mode & (0o005 if path.is_dir() else 0o004) for path in found)
+    given = taken.support if taken.own_edition else taken.code / "src"
+    assert (given / "safe" / "files.py") in found
 
 
 def test_links_out_of_the_submission_are_left_out(tmp_path):

@@ -259,7 +259,10 @@ def test_a_continued_run_that_diverges_at_once_names_the_checkpoint_it_began_fro
         pretrain(resume=True)
 
 
-@pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters", "format"])
+LOGS = {"no JSON": "{\n", "a number": "3\n", "an infinite step": '{"step": 1e999}\n', "deep": "[" * 10**5 + "\n"}
+
+
+@pytest.mark.parametrize("change", ["truncated", "empty", "another", "parameters", "format", *LOGS])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(folder, stop_after, change):
     stop_after(4)
     with pytest.raises(Stopped):
@@ -271,6 +274,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(folder, stop_after, cha
         torch.save({"a": torch.ones(3)}, "p.resume")
     elif change == "format":
         write_tensors("p.resume", read_tensors("p.resume") | {"format": 99})
+    elif change in LOGS:
+        write_tensors("p.resume", read_tensors("p.resume") | {"log": LOGS[change]})
     else:
         Path("p.resume").write_bytes(content[:-300] if change == "truncated" else b"")
     with pytest.raises(ValueError, match="p.resume: not a checkpoint"):

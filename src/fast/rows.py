@@ -20,17 +20,11 @@ from attention import CausalSelfAttention, Rows
 class FusedRows(Rows):
     """Whole rows, with one matrix product for all projections and a fused kernel for attention."""
 
-    joined: dict[Any, tuple[Tensor, Tensor]] | None = None  # a reader keeps the joined weights: they do not change
-
     def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> list[Tensor]:
         if len(projections) == 1:
             return super().heads(x, n_head, *projections)
-        weight, bias = (self.joined or {}).get(projections, (None, None))
-        if weight is None:
-            weight = torch.cat([projection.weight for projection in projections])
-            bias = torch.cat([projection.bias for projection in projections])
-            if self.joined is not None:
-                self.joined[projections] = weight, bias
+        weight = torch.cat([projection.weight for projection in projections])
+        bias = torch.cat([projection.bias for projection in projections])
         y = F.linear(x, weight, bias)  # (B, T, n C): one large product is faster than several small ones
         return list(y.unflatten(-1, (len(projections) * n_head, -1)).transpose(1, 2).chunk(len(projections), dim=1))
 
@@ -190,7 +184,6 @@ class CachedReader(FusedRows):
     n_read: int = 0  # tokens of the longest row that are cached
     at: Tensor | None = None  # (B, T) positions of the tokens that are read now
     kept: dict[nn.Module, Tensor] = field(default_factory=dict)  # of each layer: keys and values (2, B, nh, slots, hs)
-    joined: Any = field(default_factory=dict)  # see FusedRows
 
     def __call__(self, tokens: Tensor, ends: Tensor) -> Tensor:
         """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""

@@ -119,9 +119,11 @@ class UnfinishedRun:
             self.layout, self.saved_step = saved.get("shards"), self.state["steps"]
             if self.layout is not None and not all(type(self.layout[part]) is dict for part in ("files", "tensors")):
                 raise TypeError("shards")
+            if not all(type(json.loads(line)["step"]) is int for line in lines):
+                raise TypeError("log")
             differences = _differences(identity, self.identity)
             other_machine = _differences(saved["machine"], self.machine)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{self.checkpoint}: not a checkpoint of this code ({error})") from None
         if differences:
             raise ValueError(

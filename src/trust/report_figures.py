@@ -201,8 +201,9 @@ def growth(figure: "Figure", curves: list[Curve]) -> None:
     labelled: set[str] = set()
     for curve, (colour, style) in zip(curves, looks(curves), strict=True):
         x, y = curve.of("validation_accuracy")
-        label = curve.label if curve.label not in labelled else ""
-        labelled.add(curve.label)
+        name = curve.stage if len({c.label for c in curves}) == 1 else curve.label
+        label = name if name not in labelled else ""
+        labelled.add(name)
         if x:
             ax.plot(x, y, color=colour, linestyle=style, marker="o", markersize=4, clip_on=False, label=label)
     in_percent(ax.yaxis, 0, 1)

@@ -154,8 +154,7 @@ def finding(run, questions) -> str:
     if not wrong or questions.documents is None:
         return f"All answers of {run.label}, beside the true places"
     inside = sum(end_of_place(run.said[i], questions.documents[i] or "", questions.names[i]) is not None for i in wrong)
-    told = f"Of its {len(wrong)} wrong answers, {inside} stand in the text about the person"
-    return f"{told} and {len(wrong) - inside} are made up"
+    return f"Its wrong answers: {inside} from the text about the person, {len(wrong) - inside} made up"
 
 
 def line_about(questions, i: int, said: str) -> Html:
