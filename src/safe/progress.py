@@ -22,7 +22,11 @@ class Bar(tqdm):
         self.trainer, self.thread = trainer, threading.get_ident()
         # A bar that redraws suits a terminal or a notebook. In a file, one line every half minute is enough.
         redraws = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-        super().__init__(mininterval=0.2 if redraws else 30, dynamic_ncols=True, **how)
+        how |= dict(mininterval=0.2 if redraws else 30, dynamic_ncols=True)
+        try:
+            super().__init__(**how)
+        except (OSError, ValueError):  # it flushes stdout
+            super().__init__(**how | dict(disable=True))
 
     def display(self, *arguments: Any, **named: Any) -> None:
         if threading.get_ident() == self.thread:  # tqdm's own thread must not read from a GPU that records a graph
