@@ -188,7 +188,7 @@ def test_given_sizes_people_and_exposures_are_multiplied():
 
 def test_a_cell_reads_each_line_as_often_as_it_says():
     recipe = capacity.Cell("4x256", 30_000, 70).recipe()
-    assert (recipe.pretrain.max_epochs, recipe.pretrain.batch_size, recipe.recall_share) == (70, 256, 0.5)
+    assert (recipe.pretrain.max_epochs, recipe.pretrain.batch_size, recipe.recall_share) == (70, 256, 0.65)
     assert recipe.pretrain.warmup_tokens == pytest.approx(0.05 * 70 * 30_000 * 1.25 * 128, abs=1)
     off = capacity.Cell("4x256", 200, 70, questions=0, recall=0).recipe()
     assert (off.pretrain.batch_size, off.question_share, off.recall_share) == (16, 0, 0)
