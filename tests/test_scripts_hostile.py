@@ -384,7 +384,8 @@ def test_a_signal_reaches_the_command_and_ends_the_script(project, name, to_grou
         os.killpg(running.pid, number)
     running.send_signal(number)
     output, _ = running.communicate(timeout=60)
-    assert running.returncode == 128 + number, output
+    # While Python shuts down a signal has its default effect again. A shell sees the same status.
+    assert running.returncode in (128 + number, -number), output
     assert lasts in " ".join(calls_of(project)[-1][2:]), "no further stage"
     # Training has no handler for SIGQUIT, and takes it as the other requests to stop.
     reached = signal.SIGTERM if (name, lasts) == ("SIGQUIT", "pretrain vanilla") else number
