@@ -45,7 +45,7 @@ def test_threads_are_as_many_as_the_quota_grants_and_at_least_one(tmp_path, monk
     assert "OMP_NUM_THREADS" not in startup.thread_settings(tmp_path), "torch counts the cores itself"
     for given, threads in [("250000 100000", "2"), ("50000 100000", "1")]:
         settings = startup.thread_settings(cgroup(tmp_path / threads, "0::/\n", **{"cpu.max": given}))
-        assert settings == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads}
+        assert settings == {"OMP_NUM_THREADS": threads}
 
 
 def test_what_the_caller_has_set_stays(monkeypatch):

@@ -18,11 +18,11 @@ def settle_threads() -> None:
 def thread_settings(root: Path = Path("/")) -> dict[str, str]:
     """Environment variables for OpenMP, which computes torch's operations on the cores of a CPU.
 
-    A thread that waits for the others spins for some milliseconds by default. Beside another program it thereby takes
-    the core that those others need. PASSIVE lets it sleep. The number of threads is left to torch, which counts the
-    cores that this process may use, unless a quota grants it less than all of their time, as in a container.
+    The number of threads is left to torch, which counts the cores that this process may use, unless a quota grants it
+    less than all of their time, as in a container. How threads wait is left to OpenMP: with OMP_WAIT_POLICY=PASSIVE
+    they leave their core to other programs, and a step of `quick` takes twice as long (docs/speed.md).
     """
-    settings = {"OMP_WAIT_POLICY": "PASSIVE"}
+    settings = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(root)
     if quota < cores:  # a thread that has used up its quota stops, and the others wait for it
