@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from course_submissions import BY_CHARACTER  # a solution in other words than ours
 from dataset import CharCorruptionDataset
 from starting import python as started
 
@@ -26,28 +27,6 @@ TRIVIAL = 30  # characters of a line that anybody would write
 QUESTIONS = "data/quick/birth_places_train.tsv"
 TRAIN = ["data/quick/wiki.txt", "--writing_params_path", "P", "--recipe", "quick", "--max_epochs", "1"]
 TINY = ["--n_layer", "1", "--n_head", "2", "--n_embd", "16"]
-
-# A solution in other words than ours: one character after another, without `batch`.
-BY_CHARACTER = """
-        import random
-
-        document = self.data[index]
-        size = min(len(document), random.randint(self.min_length, self.max_length))
-        quarter = random.uniform(size / 8, 3 * size / 8)
-        masked = max(1, int(quarter + random.random()))
-        begin = random.randint(0, size - masked)
-        string = ""
-        for place, char in enumerate(document[:size]):
-            if place == begin:
-                string += self.MASK_CHAR
-            if not begin <= place < begin + masked:
-                string += char
-        string += "" if begin < size else self.MASK_CHAR
-        string += self.MASK_CHAR + document[begin : begin + masked]
-        string += self.PAD_CHAR * (self.block_size + 1 - len(string))
-        ids = torch.tensor([self.stoi[char] for char in string])
-        return ids[:-1], ids[1:]
-"""
 
 slow = pytest.mark.skipif("COURSE_KIT" not in os.environ, reason="takes minutes: set COURSE_KIT to run it")
 pytestmark = pytest.mark.timeout(1200)  # on a busy machine

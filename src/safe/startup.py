@@ -1,4 +1,4 @@
-"""What is settled before the first tensor: threads that leave cores to others, and no import of torch's compiler.
+"""What is settled before the first tensor: no more threads than a quota grants, and no import of torch's compiler.
 
 Free of torch, because OpenMP reads its settings once, when torch is loaded.
 """
