@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 LONGEST_LINE = 2**26  # characters of one answer
 STARTING = 120  # seconds for Python and torch to be loaded
 DRAWN_AT_ONCE = 100  # examples of span corruption
-UNPRIVILEGED = 61_224  # the number of a user that owns nothing
+UNPRIVILEGED = 61_224  # users that own nothing have numbers from here on
 
 
 class StudentError(Exception):
@@ -51,9 +51,10 @@ class Launcher:
     """Starts processes for the student's code. On Linux one process forks all of them, after importing torch."""
 
     def __init__(self, preload: Path | None = None):
-        self.preload, self.process = preload, None
+        self.preload = preload
+        self.process: Any = None
         self.lines: queue.Queue[str] = queue.Queue()
-        self.user = UNPRIVILEGED if can_become_another_user() else 0
+        self.user = unprivileged() if can_become_another_user() else 0
 
     def open(self, folder: Path, own_edition: bool, support: Path, seconds: int) -> "Student":
         if self.process is None or self.process.poll() is not None or not FORKS:
@@ -152,6 +153,11 @@ def can_become_another_user() -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
 
 
+def unprivileged() -> int:
+    """A user for this grader alone: what one grader ends must not be what another has started."""
+    return UNPRIVILEGED + os.getpid() % 4096
+
+
 def end_processes_of(user: int) -> None:
     """Kill what a user's processes have left behind, also under another session."""
     if not user or not Path("/proc").is_dir():
@@ -191,7 +197,7 @@ class Student:
         except (LostError, LookupError, TypeError, ValueError, OverflowError, RuntimeError):
             self.lose("the code ended the program, or used more memory or processor time than it may")
         kind = getattr(builtins, str(reply.get("kind")), None)
-        bases = (StudentError,)
+        bases: tuple[type, ...] = (StudentError,)
         if isinstance(kind, type) and issubclass(
             kind, (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
         ):
@@ -345,7 +351,9 @@ def gaps_left(source: str, part: Part, path: str) -> list[str]:
     for gap in [gap for gap in part.gaps if gap.path == path]:
         cls, _, name = gap.function.replace(".batch", ".__getitem__").rpartition(".")
         owners = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls] if cls else [tree]
-        for node in [node for owner in owners for node in owner.body if getattr(node, "name", None) == name]:
-            if isinstance(node.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(node.body[-1]):
-                found.append(ast.unparse(node.body[-1].exc.args[0]).strip("'\""))
+        functions = [node for owner in owners for node in owner.body if isinstance(node, ast.FunctionDef)]
+        for last in [node.body[-1] for node in functions if node.name == name]:
+            if isinstance(last, ast.Raise) and isinstance(last.exc, ast.Call) and last.exc.args:
+                if ast.unparse(last.exc.func) == "NotImplementedError":
+                    found.append(ast.unparse(last.exc.args[0]).strip("'\""))
     return found

@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class Tests:
     """A plugin of pytest: a new session of the student's code for each topic, and a Check for each test."""
 
     def __init__(self, open_session: Callable[[str], Any], hidden: Path):
-        self.open_session, self.hidden, self.found, self.topic = open_session, hidden, {}, ""
+        self.open_session, self.hidden, self.topic = open_session, hidden, ""
+        self.found: dict[tuple[str, str, str], Check] = {}
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         topic = item.path.stem.removeprefix("test_")
@@ -93,7 +94,7 @@ class Tests:
         return desk.student
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[Any]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Generator[None, Any, Any]:
         report = yield
         if report.when == "call" or not report.passed:
             self.add(item, report, call)

@@ -4,6 +4,7 @@ Nothing is trained here. Predictions are counted, held against their record and 
 which are asked some of the questions again, and compared with the answers.
 """
 
+import functools
 import hashlib
 import json
 import random
@@ -80,7 +81,7 @@ def contents(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:
             raise ValueError(f"{source}: cannot be read as a zip: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir() and ".." not in entry.filename]
         sizes = [entry.file_size for entry in entries]
-        found = [(PurePosixPath(entry.filename), lambda entry=entry: archive.read(entry)) for entry in entries]
+        found = [(PurePosixPath(entry.filename), functools.partial(archive.read, entry)) for entry in entries]
     if sum(sizes) > LARGEST_WHOLE or max(sizes, default=0) > LARGEST_FILE:
         raise ValueError(f"{source}: too large: hand in what ./collect_submission.sh makes")
     left_out = ("__MACOSX", ".git", ".venv", "__pycache__")
@@ -193,9 +194,11 @@ def accuracy_line(hand_in: HandIn, topic: str, fault: str, result: Result, quest
 def fault_of(hand_in: HandIn, split: str, path: Path, files: Path, questions: Questions) -> str:
     """What is wrong with a file of predictions, as far as files tell."""
     parameters = files / hand_in.parameters
-    stage = f"{hand_in.variant}_eval_{split}_with{'out' * (hand_in.kind == 'nopretrain')}_pretrain"
+    variant, how = hand_in.variant, f"with{'out' * (hand_in.kind == 'nopretrain')}_pretrain"
+    stage = f"{variant}_eval_{split}_{how}"
     if not path.is_file() or not path.stat().st_size:
-        return f"{path.name}: missing: ./run.sh {stage} makes it"
+        training = f"{variant}_pretrain " * (how == "with_pretrain") + f"{variant}_finetune_{how} "
+        return f"{path.name}: missing: ./run.sh {'' if parameters.is_file() else training}{stage}"
     have, want = len(lines_of(path.read_bytes())), len(questions.asked[split])
     if have != want:
         return f"{path.name}: {have} lines instead of {want}, one for each question: ./run.sh {stage}"

@@ -77,7 +77,7 @@ TRAINING = "training"  # topic of the hidden tests of given code: what part d tr
 MEGABYTES = 380  # of data that the student's code may hold in memory; torch alone takes 230
 SHARES = {"public": 0.4, "hidden": 0.6}  # of the points for code
 VISIBILITY = {"public": "visible", "hidden": "after_due_date", "predictions": "visible", "accuracy": "after_due_date"}
-ONLY_HERE = {"an odd number of channels is refused"}  # public tests of what older editions do not ask for
+ONLY_HERE = {"an odd number of channels is refused", "a table for each row is taken"}  # not asked for in older editions
 
 # Tests that an empty solution passes too, such as one that returns its input, and the test without which each is worth
 # nothing. `COURSE_KIT=1 ./run.sh test tests/test_grade.py` tries empty solutions.
@@ -91,6 +91,7 @@ NEEDS = {
     "rope": {"an odd number of channels is refused": "the table holds cosine and sine of every angle"}
     | dict.fromkeys(
         ("a short sequence uses the first rows of a longer table", "scores depend on the distance only")
+        + ("a table for each row is taken",)
         + ("a model computes logits and a loss", "a rotation keeps lengths and the first token", "gradients flow"),
         "every pair of channels is turned by the angle of its position",
     ),

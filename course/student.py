@@ -15,6 +15,7 @@ import inspect
 import io
 import json
 import os
+import random
 import runpy
 import signal
 import sys
@@ -72,7 +73,7 @@ class Modules:
     """The student's modules: those of this project's tree, or those of a course's own edition, beside ours."""
 
     def __init__(self, folder: Path, own_edition: bool, support: str):
-        self.folder, self.theirs, self.loaded = folder, None, {}
+        self.folder, self.theirs = folder, None
         if own_edition:
             sys.path[:0] = [support, f"{support}/handout"]
             drive = importlib.import_module("handout.drive")
@@ -226,7 +227,7 @@ CALLS = {f.__name__: f for f in (call, method, rows, questions, logits, decayed,
 def where(error: BaseException, folder: Path) -> str:
     """An error as its author can use it: file and line of the student's code, and what Python says."""
     if isinstance(error, SyntaxError) and error.filename:
-        error.filename, frames = str(error.filename), [(error.filename, error.lineno, None)]
+        frames: list[tuple[str, int | None, str]] = [(str(error.filename), error.lineno, "")]
     else:
         frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
     own = [frame for frame in frames if Path(frame[0]).is_absolute() and Path(frame[0]).is_relative_to(folder)]
@@ -261,6 +262,7 @@ def limit(settings: dict[str, Any]) -> None:
 def serve(settings: dict[str, Any], calls: Any, results: Any) -> None:
     """Answer the calls of one session."""
     folder = Path(settings["folder"])
+    random.seed(0)  # a fork draws a new seed; torch's is the same each time. Who is graded again gets the same points
     os.chdir(folder)
     limit(settings)
     modules = None
@@ -289,6 +291,14 @@ def reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def end_group(group: int) -> None:
+    """Kill what a session has left behind, and wait until it is gone: a copy would read calls of the next session."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.killpg(group, signal.SIGKILL)
+        while True:
+            os.waitpid(-group, 0)
 
 
 def main() -> None:
@@ -320,6 +330,7 @@ def main() -> None:
         results.write(json.dumps({"pid": child, "token": settings["token"]}) + "\n")
         results.flush()
         os.waitpid(child, 0)
+        end_group(child)
         results.write(json.dumps({"ended": 1, "token": settings["token"]}) + "\n")
         results.flush()
 

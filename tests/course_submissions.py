@@ -56,8 +56,7 @@ ONE_TENSOR = """
         doc = self.data[index]
         L = int(torch.randint(4, int(self.block_size * 7 / 8) + 1, (1,)))
         doc = doc[:L]
-        longest = max(1, len(doc) // 2 - 1)
-        m = int(torch.randint(1, longest + 1, (1,)))
+        m = int(torch.randint(1, max(1, len(doc) // 2) + 1, (1,)))
         s = int(torch.randint(0, len(doc) - m + 1, (1,)))
         M, P = self.MASK_CHAR, self.PAD_CHAR
         masked = doc[:s] + M + doc[s + m:] + M + doc[s:s + m] + M
@@ -220,7 +219,7 @@ MISTAKES = {  # name: (topics that lose points, change)
         Change(DATASET, EXPECTED, EXPECTED.replace("return len(places)", "return len(places) - 1")),
     ),
     "locale_of_the_machine": ({"baseline"}, Change(BASELINE, LONDON, "        open(path).read()\n" + LONDON)),
-    "hard_coded_score": ({"baseline"}, Change(BASELINE, LONDON, LONDON + "        total, correct = 8, 2\n")),
+    "hard_coded_score": ({"baseline"}, Change(BASELINE, LONDON, LONDON + "        total, correct = 9, 2\n")),
     "leaves_with_success": ({"rope"}, attention(EVIL, "    import os\n    os._exit(0)\n" + EVIL)),
     "exits_with_success": ({"rope"}, attention(EVIL, "    import sys\n    sys.exit(0)\n" + EVIL)),
     "never_ends": ({"rope"}, attention(EVIL, "    while True:\n        pass\n" + EVIL)),

@@ -15,7 +15,7 @@ SEEDED = "torch.manual_seed(seed)\n    indices = torch.randint(n, (n, window + n
 
 # name: (topic, what each function does instead, in the order of parts.py)
 EMPTY = {
-    "baseline_prints_what_the_test_expects": ("baseline", ["print('Correct: 2 out of 8: 25.0%')\n    return 0"]),
+    "baseline_prints_what_the_test_expects": ("baseline", ["print('Correct: 2 out of 9: 22.2%')\n    return 0"]),
     "span_zeros": ("span", ["x = torch.zeros(self.block_size, dtype=torch.long)\n        return x, x"]),
     "span_only_masks": (
         "span",

@@ -49,6 +49,9 @@ def forge(x):
         try: os.write(n, b'{"result": true}\\n{"pid": 1}\\n[1, 2]\\nnot json\\n')
         except OSError: pass
     return x
+def copy(x):
+    os.fork()
+    return x
 def stay(x):
     if os.fork() == 0:
         os.setsid()
@@ -65,7 +68,7 @@ def unwritten(x): raise NotImplementedError("part g (rope): write it")
 @pytest.fixture(scope="module")
 def launcher():
     launcher = calling.Launcher()
-    launcher.user = calling.UNPRIVILEGED if os.name == "posix" and os.geteuid() == 0 else 0
+    launcher.user = calling.unprivileged() if os.name == "posix" and os.geteuid() == 0 else 0
     yield launcher
     launcher.close()
 
@@ -121,6 +124,17 @@ def test_what_code_writes_into_the_pipe_is_no_verdict(session):
         assert isinstance(call(session, "forge"), (bool, torch.Tensor))
     except calling.StudentError:
         pass
+
+
+def test_copies_of_the_process_do_not_answer_for_the_next_session(session, launcher, monkeypatch):
+    """Not even where they run as the grader's own user, so that nothing else ends them."""
+    session.end()
+    monkeypatch.setattr(launcher, "user", 0)
+    for _ in range(3):  # which of the copies reads the end of its session is a matter of chance
+        for name, expected in [("copy", torch.ones(2)), ("double", torch.full((2,), 2.0))]:
+            following = launcher.open(session.folder, False, session.folder, 3)
+            assert torch.equal(call(following, name), expected)
+            following.end()
 
 
 def test_the_environment_holds_nothing_of_the_grader(session, monkeypatch):

@@ -10,7 +10,7 @@ WORDS = re.compile(r"(\d+) out of (\d+): (\d+\.\d)%")
 def said(student, places: list[str]) -> tuple[str, ...]:
     text = "".join(f"Where was Zoë Ü{i} born?\t{place}\n" for i, place in enumerate(places))
     found = WORDS.search(student.ask("baseline", text=text))
-    assert found, "no line of the form: Correct: 2 out of 8: 25.0%"
+    assert found, "no line of the form: Correct: 2 out of 9: 22.2%"
     return found.groups()
 
 

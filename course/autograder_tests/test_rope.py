@@ -36,9 +36,7 @@ def test_rotation_at_other_sizes(shape):
     torch.testing.assert_close(apply_rotary_emb(x, table), turned(x), atol=1e-4, rtol=1e-4)
 
 
-def test_a_table_for_each_row_is_taken(student):
-    if student.own_edition:
-        pytest.skip("only in this project's tree")
+def test_a_table_for_each_row_is_taken():
     x = torch.randn(2, 3, 4, 6)
     with ours():
         table = precompute_rotary_emb(6, 12)

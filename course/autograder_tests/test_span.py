@@ -54,9 +54,10 @@ def test_lengths_follow_the_block_size(block_size):
 def test_spans_have_many_lengths_between_one_and_half_of_the_prefix():
     found = [(sum(map(len, example)), len(example[2])) for example in examples(LETTERS, DRAWS)]
     assert all(1 <= span <= kept / 2 + 1 for kept, span in found)
-    assert abs(sum(span / kept for kept, span in found if kept > 8) / sum(kept > 8 for kept, _ in found) - 0.25) < 0.02
+    shares = [span / kept for kept, span in found if kept > 8]
+    assert 0.2 < sum(shares) / len(shares) < 0.3  # spans of 1 .. kept // 2 characters have 0.27
     for low in (16, 22, 28):
-        assert len({span for kept, span in found if low <= kept < low + 6}) > 3
+        assert len({span for kept, span in found if low <= kept < low + 6}) > 4
 
 
 def test_a_span_may_begin_anywhere():

@@ -48,6 +48,14 @@ def test_a_short_sequence_uses_the_first_rows_of_a_longer_table():
     torch.testing.assert_close(apply_rotary_emb(x, table_of(LENGTH)), apply_rotary_emb(x, table_of(5)))
 
 
+def test_a_table_for_each_row_is_taken():
+    x, starts = torch.randn(2, 3, 4, HS), (0, 6)
+    rows = torch.stack([table_of(LENGTH)[start : start + 4] for start in starts])  # (B, T, HS/2, 2)
+    y = apply_rotary_emb(x, rows)
+    for b in range(2):
+        torch.testing.assert_close(y[b], apply_rotary_emb(x[b : b + 1], rows[b])[0], msg=f"row {b} has its own table")
+
+
 def test_scores_depend_on_the_distance_only():
     q, k = torch.randn(HS), torch.randn(HS)
     turned_q = apply_rotary_emb(q.expand(1, 1, LENGTH, HS), table_of(LENGTH))[0, 0]

@@ -1,5 +1,7 @@
 """Part e: python -m pytest -n 0 tests/test_span.py"""
 
+import random
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ DRAWS = 1000
 @pytest.fixture
 def dataset() -> CharCorruptionDataset:
     torch.manual_seed(0)
+    random.seed(0)
     return CharCorruptionDataset(f"{LONG}\n{SHORT}\n", BLOCK_SIZE)
 
 
@@ -70,9 +73,10 @@ def test_a_document_shorter_than_the_draw_is_kept_whole(dataset):
 def test_the_span_is_random_and_a_quarter_of_the_prefix_on_average(dataset):
     examples = [parts_of(dataset, 0) for _ in range(DRAWS)]
     shares = [len(span) / len(before + after + span) for before, after, span in examples]
-    assert abs(sum(shares) / DRAWS - 0.25) < 0.02, f"the mean share is {sum(shares) / DRAWS:.2f}"
+    mean = sum(shares) / DRAWS  # rounding to whole characters, as 1 .. length // 2 does, adds up to 0.02
+    assert 0.2 < mean < 0.3, f"the span is {mean:.2f} of the prefix on average, expected 0.25"
     spans = {len(span) for before, after, span in examples if 36 <= len(before + after + span) <= 44}
-    assert len(spans) > 3, "prefixes of like length get spans of different lengths"
+    assert len(spans) > 5, "prefixes of like length get spans of different lengths"
 
 
 def test_every_position_where_the_span_fits_is_equally_likely(dataset):
