@@ -84,28 +84,19 @@ def write(folder: Path, model: GPT, tokenizer: Any) -> Callable[[Tensor], Tensor
 
 def gpt2(transformers: Any, model: GPT) -> tuple[Any, dict[str, Tensor]]:
     """The configuration and the state_dict of a GPT2LMHeadModel that computes what `model` does."""
-    ours, blocks = model.config, list[Any](model.blocks)
-    theirs: dict[str, Tensor] = {}
+    ours = model.config
     config = transformers.GPT2Config(
-        vocab_size=ours.vocab_size,
-        n_positions=ours.block_size,
-        n_embd=ours.n_embd,
-        n_layer=ours.n_layer,
-        n_head=ours.n_head,
+        **common(model),
         activation_function="gelu",
         embd_pdrop=ours.embd_pdrop,
         resid_pdrop=ours.resid_pdrop,
         attn_pdrop=ours.attn_pdrop,
         layer_norm_epsilon=model.ln_f.eps,
-        tie_word_embeddings=False,
-        **special_tokens(),
     )
     learned = model.variant.position == "learned"
-    theirs["transformer.wte.weight"] = model.tok_emb.weight
-    theirs["transformer.wpe.weight"] = (
-        model.pos_emb[0] if learned else sinusoidal_positions(torch.arange(ours.block_size), ours.n_embd)
-    )  # (T, C)
-    for i, block in enumerate(blocks):
+    positions = model.pos_emb[0] if learned else sinusoidal_positions(torch.arange(ours.block_size), ours.n_embd)
+    theirs = {"transformer.wte.weight": model.tok_emb.weight, "transformer.wpe.weight": positions}  # wpe: (T, C)
+    for i, block in enumerate(list[Any](model.blocks)):
         attn, mlp, name = block.attn, block.mlp, f"transformer.h.{i}"
         theirs |= weights(f"{name}.ln_1", block.ln1) | weights(f"{name}.ln_2", block.ln2)
         qkv = (attn.query, attn.key, attn.value)
@@ -120,26 +111,19 @@ def gpt2(transformers: Any, model: GPT) -> tuple[Any, dict[str, Tensor]]:
 
 def gpt_neox(transformers: Any, model: GPT) -> tuple[Any, dict[str, Tensor]]:
     """The configuration and the state_dict of a GPTNeoXForCausalLM that computes what `model` does."""
-    ours, blocks = model.config, list[Any](model.blocks)
-    theirs: dict[str, Tensor] = {}
+    ours = model.config
     config = transformers.GPTNeoXConfig(
-        vocab_size=ours.vocab_size,
-        hidden_size=ours.n_embd,
-        num_hidden_layers=ours.n_layer,
-        num_attention_heads=ours.n_head,
+        **common(model),
         intermediate_size=4 * ours.n_embd,
         hidden_act="gelu",
         attention_dropout=ours.attn_pdrop,
         hidden_dropout=ours.resid_pdrop,
-        max_position_embeddings=ours.block_size,
         layer_norm_eps=model.ln_f.eps,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
         use_parallel_residual=False,
-        tie_word_embeddings=False,
-        **special_tokens(),
     )
-    theirs["gpt_neox.embed_in.weight"] = model.tok_emb.weight
-    for i, block in enumerate(blocks):
+    theirs = {"gpt_neox.embed_in.weight": model.tok_emb.weight}
+    for i, block in enumerate(list[Any](model.blocks)):
         attn, name = block.attn, f"gpt_neox.layers.{i}"
         theirs |= weights(f"{name}.input_layernorm", block.ln1)
         theirs |= weights(f"{name}.post_attention_layernorm", block.ln2)
@@ -163,8 +147,20 @@ def gpt_neox(transformers: Any, model: GPT) -> tuple[Any, dict[str, Tensor]]:
 ARCHITECTURES = {"vanilla": gpt2, "sinusoidal": gpt2, "rope": gpt_neox}
 
 
-def special_tokens() -> dict[str, Any]:
-    return dict(bos_token_id=None, eos_token_id=MASK, pad_token_id=PAD)
+def common(model: GPT) -> dict[str, Any]:
+    """What both configurations say by the same names (GPT-2 calls most of them otherwise, and takes these too)."""
+    ours = model.config
+    return dict(
+        vocab_size=ours.vocab_size,
+        max_position_embeddings=ours.block_size,
+        num_hidden_layers=ours.n_layer,
+        num_attention_heads=ours.n_head,
+        hidden_size=ours.n_embd,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=MASK,
+        pad_token_id=PAD,
+    )
 
 
 def weights(name: str, module: Any) -> dict[str, Tensor]:
