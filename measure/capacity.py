@@ -186,9 +186,14 @@ def measure(
 
 
 def run_cell(cell: Cell, folder: Path, device: str | None, threads: int) -> dict[str, Any]:
-    """Train and measure one cell on the corpus in `folder`. Returns its row."""
+    """`train_and_measure` in a process of its own, which says nothing."""
     torch.set_num_threads(threads)
     silent()
+    return train_and_measure(cell, folder, device)
+
+
+def train_and_measure(cell: Cell, folder: Path, device: str | None) -> dict[str, Any]:
+    """Train and measure one cell on the corpus in `folder`. Returns its row."""
     RECIPES["capacity"] = cell.recipe()
     corpus, train = folder / "wiki.txt", folder / "birth_places_train.tsv"
     common: dict[str, Any] = {"recipe": "capacity", "device": device}

@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "mingpt-demo"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5, "knowledge": 4}
+FIGURES = {"play_char": 1, "attention_exploration": 7, "efficient_attention": 5, "knowledge": 5}
 
 # Folders in which machines keep homes, checkouts and interpreters. No notebook should show one.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|media|opt|usr|var|private)/|[A-Za-z]:\\\\?\w")
@@ -279,6 +280,7 @@ def knowledge() -> dict:
     names = """documents taught dev unseen unknown london scratch_dev losses know kinds real_places thresholds effects
     learned""".split()
     wanted = {name: name for name in names}
+    wanted["cells"] = "[(row['size'], row['people'], row['exposures']) for row in capacity_rows]"
     for name in ("thresholds", "effects", "learned"):
         wanted[name] = f"{{' '.join(map(str, key)): value for key, value in {name}.items()}}"
     return results("knowledge", wanted, steps=8)
@@ -332,6 +334,10 @@ def test_an_invented_answer_is_never_right(knowledge):
     assert thresholds["about people in the text 0.0"][0] == 50 and thresholds["half about others 0.0"][0] == 100
 
 
+def test_a_larger_model_and_a_larger_corpus_are_measured_with_equal_exposures(knowledge):
+    assert knowledge["cells"] == [["1x32", 100, 2], ["1x64", 100, 2], ["2x64", 100, 2], ["2x64", 200, 2]]
+
+
 @pytest.fixture(scope="module")
 def saved_knowledge() -> str:
     return "".join(map(printed, code_cells(load("knowledge"))))
@@ -359,10 +365,9 @@ def test_saved_outputs_show_that_storing_is_not_knowing(saved_knowledge):
         for name in ("text only", "finetuned at the recipe's rate", "finetuned at a higher rate", "questions mixed in")
     }
     text, recipe, higher, mixed = know.values()
-    goes_on = re.search(r"before finetuning: '(.*)'", saved_knowledge)[1]
-    assert goes_on.endswith(" ."), "like a line of the text"
-    assert text == (0, 0) and mixed == (0.72 * 50, 100)
-    assert all(24 <= dev < mixed[0] for dev in (recipe[0], higher[0])) and recipe[1] < higher[1] == 99
+    assert text == (0, 0) and 0.6 * 50 < mixed[0] < 0.82 * 50 and mixed[1] == 100, "about seven in ten"
+    assert abs(recipe[0] - mixed[0]) < 0.15 * 50, "within the error"
+    assert 25 <= higher[0] < recipe[0] and higher[1] >= recipe[1]
 
 
 def test_saved_outputs_show_that_invented_answers_look_and_sound_like_wrong_ones(saved_knowledge):
@@ -370,13 +375,13 @@ def test_saved_outputs_show_that_invented_answers_look_and_sound_like_wrong_ones
     for kind in ("right", "wrong", "invented"):
         pattern = rf"{kind} \d+ answers; quartiles of the confidence \d+% (\d+)% \d+%; taught places: (\d+)%"
         medians[kind], real = numbers(pattern, saved_knowledge)
-        assert 90 < real, "most answers are places that it was taught"
+        assert 88 < real, "most answers are places that it was taught"
     assert medians["right"] > max(medians["wrong"], medians["invented"])
     from_wrong, from_invented, between = (
         numbers(rf"  {pair} ([\d.]+)", saved_knowledge)[0]
         for pair in ("right from wrong", "right from invented", "wrong from invented")
     )
-    assert 0.65 <= min(from_wrong, from_invented) <= max(from_wrong, from_invented) < 0.85 and 0.4 < between < 0.6
+    assert between < min(from_wrong, from_invented) and 0.68 < min(from_wrong, from_invented), "three of four"
     surest = [int(share) for share in re.findall(r"\n  Where was .* born\? +\S.*? +(\d+)%", saved_knowledge)]
     assert len(surest) == 6 and min(max(surest[i : i + 2]) for i in (0, 2, 4)) > 80, "each kind has one beyond 80%"
 
@@ -386,9 +391,10 @@ def test_saved_outputs_show_what_a_threshold_buys(saved_knowledge):
     shares = {(who, threshold): int(good) / int(answered) for who, threshold, answered, _, good in table}
     covered = {(who, threshold): int(answered) / int(total) for who, threshold, answered, total, _ in table}
     assert len(table) == 6
-    assert covered["text", "50"] == pytest.approx(0.8, abs=0.03) and covered["text", "90"] < 0.25
-    not_right = [1 - shares[who, threshold] for who in ("text", "others") for threshold in ("0", "50")]
-    assert not_right == pytest.approx([0.28, 0.18, 0.64, 0.49], abs=0.005)
+    assert covered["text", "50"] > 0.75 and shares["text", "50"] > shares["text", "0"]
+    assert all(covered[who, "90"] * total < 20 for who, total in (("text", 50), ("others", 100)))
+    not_right = [1 - shares["others", threshold] for threshold in ("0", "50")]
+    assert not_right == pytest.approx([2 / 3, 1 / 2], abs=0.08)
 
 
 @pytest.fixture(scope="module")
@@ -404,19 +410,37 @@ def effects(saved_knowledge) -> dict[str, tuple[float, ...]]:
 
 def test_saved_outputs_show_that_finetuning_on_unknown_facts_costs_known_ones(saved_knowledge, effects):
     dev = {name: row[0] for name, row in effects.items()}
-    assert dev["text, before"] == 0 and 0.55 < dev["text, unknown"] / dev["text, known"] < 2 / 3
-    assert [dev[f"mixed, {name}"] for name in ("before", "known", "unknown")] == [36, 28, 19]
+    assert dev["text, before"] == 0 < dev["text, unknown"] < dev["text, known"]
+    assert dev["mixed, unknown"] < dev["mixed, known"] < dev["mixed, before"]
+    assert 0.45 < dev["mixed, unknown"] / dev["mixed, before"] < 0.65 and dev["mixed, unknown"] < 25
     assert effects["mixed, unknown"][1] < effects["mixed, known"][1] == 100, "it also loses some of the taught people"
-    mixed, text = (numbers(rf"\n  {start}: ([\d.]+)", saved_knowledge)[0] for start in ("mixed", "text"))
-    assert 0.055 < min(text, mixed) <= max(text, mixed) < 0.085
+    (memorized,) = numbers(r"text, unknown: \d+ \d+ (\d+) ", saved_knowledge)
+    assert memorized < 90, "only a part"
 
 
 def test_saved_outputs_show_that_confidence_does_not_track_accuracy(effects):
-    too_confident = {name: of_dev - right / 50 for name, (right, _, of_dev, _) in effects.items()}
-    facts = "before", "known", "unknown"
-    assert [too_confident[f"mixed, {name}"] for name in facts] == pytest.approx([-0.03, 0.13, 0.03], abs=0.001)
-    before, known, unknown = (effects[f"mixed, {name}"][3] for name in facts)
-    assert unknown < before < known
+    right, _, of_dev, _ = effects["mixed, known"]
+    assert of_dev - right / 50 >= 0.1, "too sure about dev"
+    before, known, unknown = (effects[f"mixed, {name}"][3] for name in ("before", "known", "unknown"))
+    assert unknown < before < known, "about unseen people"
+
+
+def test_saved_outputs_show_that_small_models_lack_learning_and_not_room(saved_knowledge):
+    row = (
+        r"(\dx\d+), (\d+) people, 150 exposures: ([\d.]+)% of the others right, ([\d,]+) of ([\d,]+) bits, ([\d.]+) per"
+    )
+    found = [(size, *(float(n.replace(",", "")) for n in rest)) for size, *rest in re.findall(row, saved_knowledge)]
+    small, middle, large, more = found
+    assert [(size, people) for size, people, *_ in found] == [
+        ("1x32", 100),
+        ("1x64", 100),
+        ("2x64", 100),
+        ("2x64", 200),
+    ]
+    assert small[2] < middle[2] < large[2] and more[2] < large[2], "right answers about the others"
+    assert more[3] > large[3] and more[3] / more[4] < large[3] / large[4], "more bits, and a smaller share"
+    assert middle[3] > middle[4] / 2 and middle[2] < 30, "it stores more than it can say"
+    assert max(per_parameter for *_, per_parameter in found) < 0.03
 
 
 # -------------------------------------------------------------------------------------- all of them, as committed
@@ -435,6 +459,29 @@ def test_all_can_also_be_started_in_the_root_of_the_repository():
     execute(notebook, ROOT)
 
 
+SETUP = re.compile(r"^# Works whether.*?^ROOT = .*?$", re.MULTILINE | re.DOTALL)
+
+
+def test_all_can_be_started_on_a_machine_that_has_only_the_address_of_the_repository(tmp_path):
+    (setup,) = {
+        SETUP.search(cell.source)[0]
+        for name in NOTEBOOKS
+        for cell in code_cells(load(name))
+        if "ROOT = " in cell.source
+    }
+    (tmp_path / "origin" / "src").mkdir(parents=True)
+    (tmp_path / "origin" / "src" / "model.py").touch()
+    git = ["git", "-C", str(tmp_path / "origin"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run(git + words, check=True)
+    (tmp_path / "content").mkdir()  # where Colab starts
+    source = setup.replace('REPOSITORY = ""', f'REPOSITORY = "{(tmp_path / "origin").as_uri()}"')
+    start = nbformat.v4.new_code_cell(f"from pathlib import Path\n{source}\nprint(ROOT)")
+    notebook = nbformat.v4.new_notebook(cells=[start])
+    execute(notebook, tmp_path / "content")
+    assert printed(notebook.cells[0]).strip() == str(tmp_path / "content" / "project")
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_saved_outputs_are_complete(name):
     notebook = load(name)
@@ -449,6 +496,9 @@ def test_saved_outputs_are_clean_and_small(name):
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert sum(map(len, images(notebook))) < 900_000
+    for image in images(notebook):
+        pixels_per_metre = int.from_bytes(image[(at := image.index(b"pHYs") + 4) : at + 4])
+        assert round(0.0254 * pixels_per_metre) == 150, "dots per inch"
     assert max(printed(cell).count("\n") for cell in code_cells(notebook)) < 60
 
 
