@@ -17,15 +17,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "data")]
 
-import matplotlib
 from matplotlib.figure import Figure
 
+import picture
 from capacity import COLUMNS, Cell
 from grid import Row, cell_of, read_table
+from picture import COLORS
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6c6c6c", "#e69f00")  # as in learning_curves.py
 MARKERS = "osD^vP"
 PER_PARAMETER = 2.0  # bits, of Allen-Zhu and Li after a thousand exposures
+
+
+def read(tables: Sequence[Path]) -> list[Row]:
+    """The rows of all tables. Raises ValueError if there is no such table."""
+    for table in tables:
+        if not table.is_file():
+            raise ValueError(f"{table}: there is no such table")
+    return [row for table in tables for row in read_table(table, COLUMNS)]
 
 
 def chosen(rows: Sequence[Row], exposures: int | None = None) -> list[Row]:
@@ -72,22 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", type=Path, metavar="CSV", help="tables of capacity.py")
     parser.add_argument("--exposures", type=int, metavar="E", help="default: the number with the most cells")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write, an .svg or a .png")
+    parser.add_argument("--out", type=picture.out, required=True, help="the picture to write, an .svg or a .png")
     args = parser.parse_args(argv)
-    if args.out.suffix not in (".svg", ".png"):
-        parser.error(f"--out {args.out}: the name must end in .svg or .png")
-    matplotlib.rcParams["svg.hashsalt"] = "capacity"  # the same table gives the same bytes
-    try:
-        if missing := next((table for table in args.tables if not table.is_file()), None):
-            raise ValueError(f"{missing}: there is no such table")
-        rows = [row for table in args.tables for row in read_table(table, COLUMNS)]
-        figure = draw(chosen(rows, args.exposures))
-        figure.savefig(args.out, dpi=110, metadata={"Date": None} if args.out.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        print(f"capacity_figure.py: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: {args.out.stat().st_size / 1000:,.0f} kB")
-    return 0
+    return picture.write(args.out, lambda: draw(chosen(read(args.tables), args.exposures)), "capacity_figure.py")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6c6c6c", "#e69f00")  # told apart by colour-blind readers too
+import picture
+from picture import COLORS
+
 NAMES = {"loss", "validation_loss", "validation_accuracy"}
 LINE_HEIGHT = 0.065  # of a label, as a share of the height of the axes
 
@@ -126,21 +127,9 @@ def label_and_path(argument: str) -> tuple[str, Path]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", nargs="+", type=label_and_path, metavar="LABEL=LOG", help="a label and a P.log.jsonl")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write, an .svg or a .png")
+    parser.add_argument("--out", type=picture.out, required=True, help="the picture to write, an .svg or a .png")
     args = parser.parse_args(argv)
-    if args.out.suffix not in (".svg", ".png"):
-        parser.error(f"--out {args.out}: the name must end in .svg or .png")
-    # The same logs give the same bytes: neither a date nor random names in the SVG.
-    matplotlib.rcParams["svg.hashsalt"] = "learning-curves"
-    metadata = {"Date": None} if args.out.suffix == ".svg" else None
-    try:
-        figure = draw(*curves_of(args.logs))
-        figure.savefig(args.out, dpi=110, metadata=metadata)
-    except (OSError, ValueError) as error:
-        print(f"learning_curves.py: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.out}: {args.out.stat().st_size / 1000:,.0f} kB")
-    return 0
+    return picture.write(args.out, lambda: draw(*curves_of(args.logs)), "learning_curves.py")
 
 
 if __name__ == "__main__":

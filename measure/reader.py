@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 import dataset
 
@@ -71,7 +72,7 @@ def train(rows: list[Row], generator: torch.Generator) -> Tensor:
     weights = torch.zeros(WEIGHTS, requires_grad=True)
     optimizer = torch.optim.Adagrad([weights], lr=RATE)
     rows = [row for row in rows if row[2] in row[0]]
-    for _ in range(EPOCHS):
+    for _ in tqdm(range(EPOCHS), "training", unit="epoch", leave=False, disable=None):
         for batch in torch.randperm(len(rows), generator=generator).split(ROWS):
             loss = 1e-5 * weights.square().sum()
             for words, hashed, answer in [rows[i] for i in batch]:
