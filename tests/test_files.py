@@ -25,6 +25,7 @@ from safe.files import (
     read_tensors,
     remove_leftovers,
     save_parameters,
+    shapes_only,
     write_tensors,
 )
 from safe.record import IDENTITY, command_line, complete_already, identity, show
@@ -239,6 +240,16 @@ def test_the_error_says_what_kind_of_file_was_expected(tmp_path):
     (tmp_path / "p").write_bytes(b"")
     with pytest.raises(ValueError, match="p: not a checkpoint, or a damaged one"):
         read_tensors(tmp_path / "p", "checkpoint")
+
+
+def test_a_model_of_shapes_draws_no_numbers_and_the_next_one_the_same_as_ever(monkeypatch):
+    torch.manual_seed(0)
+    before = nn.Embedding(3, 4).weight
+    with monkeypatch.context() as patch, shapes_only():
+        patch.setattr(nn.init, "_no_grad_normal_", lambda *args: pytest.fail("numbers are drawn"))
+        assert nn.Embedding(3, 4).weight.is_meta
+    torch.manual_seed(0)
+    assert torch.equal(nn.Embedding(3, 4).weight, before)
 
 
 def test_a_file_that_is_missing_or_a_folder_is_an_os_error(tmp_path):
@@ -477,6 +488,9 @@ def test_a_run_is_complete_if_its_identity_and_its_parameters_agree(tmp_path):
     assert complete_already(tmp_path / "p", about) is None
 
 
+COMMAND = {"command": "pretrain", "arguments": {"variant": "vanilla", "pretrain_corpus_path": "wiki.txt"}}
+
+
 def test_show_says_whether_the_parameters_are_those_of_the_record(tmp_path):
     path = tmp_path / "p"
     with pytest.raises(OSError):
@@ -487,6 +501,12 @@ def test_show_says_whether_the_parameters_are_those_of_the_record(tmp_path):
     assert "  variant          vanilla" in lines and "  config           n_layer 2" in lines
     assert "  vocabulary       4 tokens: \u25a1\u2047ab" in lines
     assert lines[-1] == "The record does not say which command made it."
+    for processes, machines in ((-1, 0), (2, 0), (1, 2), (0, 0), ("2", 1)):
+        numbers = {"processes": processes, "machines": machines}
+        save_parameters(path, nn.Linear(3, 2), RECORD | COMMAND | numbers)
+        assert show(path).splitlines()[-1] == "The record does not say which command made it."
+    save_parameters(path, nn.Linear(3, 2), RECORD | COMMAND | {"processes": 4, "machines": 2})
+    assert "torchrun --nnodes=2 --nproc_per_node=2 src/run.py pretrain" in show(path)
     write_tensors(path, {})
     assert show(path).splitlines()[0].startswith(f"{path}: NOT the file that the record describes")
     os.remove(f"{path}.json")

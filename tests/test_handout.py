@@ -90,6 +90,14 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_file_that_a_note_names_cannot_speak_to_the_terminal(here, capsys):
+    assert run.main(["finetune", "vanilla", "wiki.txt", *TINY]) == 0
+    words = ["evaluate", "vanilla", "wiki.txt", "--reading_params_path", "vanilla.model.params"]
+    assert run.main([*words, "--eval_corpus_path", "bell\a\x1b[2J.tsv"]) == 2
+    said = capsys.readouterr().err
+    assert "bell\\x07\\x1b[2J" in said and all(line.isprintable() for line in said.splitlines())
+
+
 def test_without_names_files_are_called_as_run_sh_calls_them(here, capsys):
     assert run.main(["pretrain", "vanilla", "wiki.txt", *TINY]) == 0
     assert "writing vanilla.pretrain.params" in capsys.readouterr().err

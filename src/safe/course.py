@@ -4,7 +4,6 @@ A file of the course holds what ours does, and buffers: the causal mask of every
 rotations. Wrappers of torch leave prefixes in its names, and it may be in half precision.
 """
 
-import sys
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from attention import VARIANTS, RotaryAttention, precompute_rotary_emb
 from model import GPT, GPTConfig
+from safe.exits import say
 
 COMPILED, PARALLEL = "_orig_mod.", "module."  # what torch.compile and DistributedDataParallel put before names
 # A file with one of these in a name is looked at more closely: it may be in other terms than the model's.
@@ -108,7 +108,7 @@ def use_tables(path: Any, model: GPT, tables: dict[str, Tensor]) -> None:
             farthest = max(farthest, difference)
     if farthest:
         text = f"{path}: its table of rotations is not RoFormer's (they differ by up to {farthest:.2g}): it is used"
-        print(text, file=sys.stderr)
+        say(text, to_stderr=True)
 
 
 def state_dict_of(model: GPT) -> dict[str, Tensor]:

@@ -34,8 +34,10 @@ def recordable(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def command_line(record: dict[str, Any]) -> str:
-    """The command that makes these parameters again, quoted for a shell."""
+    """The command that makes these parameters again, quoted for a shell. Raises an error if the record is no good."""
     arguments, processes, machines = dict(record["arguments"]), record.get("processes", 1), record.get("machines", 1)
+    if not 1 <= machines <= processes:
+        raise ValueError(f"{processes} processes on {machines} machines")
     words = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes // machines}"]
     words[1:1] = [f"--nnodes={machines}"] * (machines > 1)
     words += ["src/run.py", record["command"]]
