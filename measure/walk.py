@@ -9,6 +9,7 @@ what importing a module executes are not counted, nor are torch and other librar
 """
 
 import argparse
+import gc
 import io
 import sys
 import tempfile
@@ -24,6 +25,7 @@ SRC = ROOT / "src"
 sys.path.insert(0, str(SRC))
 
 import torch
+from tqdm import tqdm
 
 import run
 import trainer
@@ -88,6 +90,7 @@ def step_of(words: list[str]) -> Walk:
 def evaluation_of(words: list[str]) -> Walk:
     """The walk through the command `words`, from run.main to its end."""
     walk = Walk()
+    gc.collect()  # closes the bar of a walk that ended early: that is no part of this one
     sys.setprofile(walk)
     try:
         quietly(words)
@@ -118,14 +121,16 @@ def main() -> None:
         asked = ["evaluate", "vanilla", corpus, "--reading_params_path", params, "--eval_corpus_path", dev]
         asked += ["--outputs_path", f"{folder}/predictions", "--device", "cpu"]
         quietly([*quick[:4], params, *quick[5:], "--max_epochs", "1"])
-        walks = {
-            "step, `course --plain`": step_of([*course, "--plain"]),
-            "step, `quick --plain`": step_of([*quick, "--plain", "--overwrite"]),
-            "step, `course`": step_of([*course, "--overwrite"]),
-            "step, `quick`": step_of([*quick, "--overwrite"]),
-            "`evaluate --plain`": evaluation_of([*asked, "--plain"]),
-            "`evaluate`": evaluation_of(asked),
+        ways = {
+            "step, `course --plain`": (step_of, [*course, "--plain"]),
+            "step, `quick --plain`": (step_of, [*quick, "--plain", "--overwrite"]),
+            "step, `course`": (step_of, [*course, "--overwrite"]),
+            "step, `quick`": (step_of, [*quick, "--overwrite"]),
+            "`evaluate --plain`": (evaluation_of, [*asked, "--plain"]),
+            "`evaluate`": (evaluation_of, asked),
         }
+        bar = tqdm(ways.items(), "walking", leave=False, disable=None)
+        walks = {name: walk_of(words) for name, (walk_of, words) in bar}
     print("| | functions | files | lines | switches |\n|---|--:|--:|--:|--:|")
     for name, walk in walks.items():
         print(f"| {name} | {' | '.join(map(str, walk.numbers()))} |")

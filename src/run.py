@@ -10,7 +10,7 @@ The functions behind the commands are imported when the arguments are understood
 import sys
 from typing import Any
 
-from safe.exits import advice_for, fail, leave, open_streams, unread
+from safe.exits import advice_for, fail, leave, open_streams, say, unread
 from safe.flags import PARSER, RefusedError
 from vocabulary import message_of
 
@@ -25,7 +25,6 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parsed(words)
     name = arguments.pop("function")
     training = name in ("pretrain", "finetune")
-    open_streams()
     try:
         perform(name, arguments)
         if not training:  # which has flushed each line, or could not
@@ -46,28 +45,28 @@ def main(argv: list[str] | None = None) -> int:
 
 def perform(name: str, arguments: dict[str, Any]) -> None:
     """Call the function behind a command, and print what it found."""
-    from safe.startup import keep_compiler_out, settle_threads
-
-    settle_threads()  # before torch is loaded
     import stages
 
-    keep_compiler_out()
     for given in [value for argument, value in arguments.items() if value and argument.endswith("corpus_path")]:
         if str(found := stages.data.find_file(given)) != given:
-            print(f"reading {found}", file=sys.stderr)
+            say(f"reading {found}", to_stderr=True)
     if name == "evaluate":
         result = stages.evaluate(**arguments)
         total, correct = result["total"], result["correct"]
         if total:
             print(f"Correct: {correct} out of {total}: {correct / total:.1%}")
         else:
-            print(f"Predictions written to {arguments['outputs_path']}; no targets provided")
+            say(f"Predictions written to {arguments['outputs_path']}; no targets provided")
     elif name in ("pretrain", "finetune"):
         getattr(stages, name)(**arguments)
     elif name == "show":
         from safe.record import show
 
         print(show(**arguments))
+    elif name == "plan":
+        from trust.plan import plan
+
+        print(plan(**arguments))
     elif name == "export":
         from export.folder import export
 
@@ -84,4 +83,8 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    from safe.startup import settle_threads
+
+    open_streams()
+    settle_threads()  # before torch is loaded
     leave(main())

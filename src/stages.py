@@ -206,11 +206,11 @@ def load_trained(
         corpus_path = data.find_file(pretrain_corpus_path)
         state_dict, record = files.read_parameters(reading_params_path)
         if record is not None:
-            fields = files.recorded_config(variant, reading_params_path, record, settings)
-            vocabulary = Vocabulary(record["vocabulary"])
             # Another file may have the same characters.
             if files.file_sha256(corpus_path) != record.get("corpus_sha256"):
                 check_vocabulary(Vocabulary.of(data.read_corpus(corpus_path)), record, corpus_path, reading_params_path)
+            fields = files.recorded_config(variant, reading_params_path, record, settings)
+            vocabulary = Vocabulary(record["vocabulary"])
         else:
             chosen = find_recipe(recipe or "course")
             vocabulary = open_corpus(corpus_path, settings.get("block_size"), chosen).vocabulary
@@ -249,7 +249,9 @@ def open_questions(path: str | Path | None, corpus: data.CharCorruptionDataset) 
     if path is None:
         return None
     path = data.find_file(path)
-    return data.NameDataset(corpus, data.read_text(path), source=path)
+    questions = data.NameDataset(corpus, text := data.read_text(path), source=path)
+    vars(questions)["pairs"] = data.parse_places(text, path)  # all answers of a row; training takes the first
+    return questions
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The parameters are in WAY/p, the exit statuses in statuses.json.
 
 import json
 import os
+import runpy
 import stat
 import sys
 import threading
@@ -64,7 +65,11 @@ def train(way: str) -> int:
             streams.append(None)
     sys.stdout, sys.stderr = streams
     words = [word for name, value in RUN.items() for word in (f"--{name}", str(value))]
-    status = run.main(["pretrain", "vanilla", "../wiki.txt", "--writing_params_path", "p", *words])
+    sys.argv[1:] = ["pretrain", "vanilla", "../wiki.txt", "--writing_params_path", "p", *words]
+    try:
+        runpy.run_path(run.__file__, run_name="__main__")
+    except SystemExit as left:
+        status = int(left.code)
     for number, stream in enumerate(streams, 1):
         if stream is None and stat.S_ISREG(os.fstat(number).st_mode):
             return 99  # messages would be written into that file

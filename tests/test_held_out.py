@@ -4,8 +4,8 @@ import io
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,8 +81,61 @@ def test_the_bar_shows_the_loss_from_the_first_step_on_and_the_accuracy_once_it_
             line["validation_accuracy"] = 0.37
 
     trainer = Trainer(Slow(), rows, rows, TrainerConfig(max_epochs=2, batch_size=1, learning_rate=1e-9), on_log=on_log)
-    trainer.bar = partial(Bar, trainer, file=shown, ascii=True, ncols=None)
+    bar = Bar(trainer, file=shown, ascii=True, dynamic_ncols=False)
+    trainer.bar = lambda **how: bar
     trainer.train()
     draws = shown.getvalue().split("\r")
     assert "1/6" in draws[2] and draws[2].rstrip().endswith("loss 4.000]") and "<" in draws[2]
     assert "loss 4.000, held-out loss 4.000, accuracy 37%" in draws[-1]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_bar_of_a_continued_run_counts_on_and_that_of_a_hidden_one_shows_nothing(hidden):
+    shown, rows = io.StringIO(), torch.utils.data.TensorDataset(torch.zeros(3), torch.zeros(3))
+    trainer = Trainer(Slow(), rows, None, TrainerConfig(max_epochs=2, batch_size=1), show_progress=not hidden)
+    trainer.steps_done = 4
+    Bar(trainer, file=shown, ascii=True).close()
+    assert ("4/6" in shown.getvalue()) != hidden == (shown.getvalue() == "")
+
+
+def test_the_questions_asked_are_those_that_were_read_whatever_stands_in_their_file_afterwards(folder, monkeypatch):
+    Path("dev.tsv").write_text("Where was Ada Fern born?\tParis|Oslo\nWhere was Bo Lind born?\tRome\n")
+    asked, read_text = [], stages.data.read_text
+
+    def replaced_afterwards(path):
+        text = read_text(path)
+        if Path(path).name == "dev.tsv":
+            Path(path).unlink()
+        return text
+
+    def answer(model, vocabulary, ids, lengths, plain):
+        asked.append(len(ids))
+        return ["Oslo"] * len(ids)
+
+    monkeypatch.setattr(stages.data, "read_text", replaced_afterwards)
+    monkeypatch.setattr(stages, "answer", answer)
+    stages.finetune("vanilla", "wiki.txt", "p", "train.tsv", max_epochs=1, eval_corpus_path="dev.tsv", **SIZES)
+    assert asked == [2] and measured("p") == [0.5], "the second answer of the first row is right, too"
+
+
+def test_tensorboard_gets_the_losses_and_accuracies_of_the_log(folder, monkeypatch):
+    drawn = []
+
+    class SummaryWriter:
+        def __init__(self, place, purge_step):
+            assert place == "expt/finetune/mine_vanilla"
+
+        def add_scalar(self, name, value, step):
+            drawn.append((step, name, value))
+
+        def close(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    more = dict(max_epochs=2, eval_corpus_path="train.tsv", tb_expt_name="mine", **SIZES)
+    stages.finetune("vanilla", "wiki.txt", "p", "train.tsv", **more)
+    lines = [json.loads(line) for line in Path("p.log.jsonl").read_text().splitlines()]
+    assert sorted(drawn) == sorted(
+        (line["step"], name, line[name]) for line in lines for name in line.keys() - {"step"}
+    )
+    assert {"loss", "validation_loss", "validation_accuracy"} <= {name for _, name, _ in drawn}

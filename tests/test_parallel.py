@@ -24,7 +24,7 @@ from fast.parallel import Processes
 from fast.steps import DistributedStep, fastest
 from recipes import RECIPES
 from run import main
-from safe import job, shards
+from safe import job, shards, unfinished
 from safe.files import read_tensors, write_tensors
 from safe.state import restore_trainer, trainer_state
 from safe.unfinished import Stopped, UnfinishedRun
@@ -149,7 +149,7 @@ def test_a_run_goes_on_in_any_number_of_processes_divided_or_not(folder, team):
 def assert_same_trajectory(path: str, expected_path: str) -> None:
     for line, expected in zip(log_of(path), log_of(expected_path), strict=True):
         for measured in (line, expected):
-            measured.pop("validation_accuracy", None)  # one of several processes cannot answer
+            measured.pop("validation_accuracy", None)  # a divided model is not asked
         assert line.keys() == expected.keys() and line["tokens"] == expected["tokens"]
         for value in line.keys() & {"loss", "validation_loss", "grad_norm"}:
             assert line[value] == pytest.approx(expected[value], rel=1e-4 if value == "grad_norm" else 1e-5)
@@ -168,10 +168,14 @@ def test_two_processes_follow_the_trajectory_of_one(folder, team, shard):
     assert said[0].out.count("computed in") == 1 and "2 processes" in said[0].out
     assert said[1].out == "" and "step/s" not in said[1].err, "only the first process prints"
     assert_same_trajectory("shared", "alone")
+    measured = [any("validation_accuracy" in line for line in log_of(path)) for path in ("alone", "shared")]
+    assert measured == [True, not shard], "of a part of a model nobody can ask"
 
 
-def test_several_requests_to_stop_are_one_and_no_process_stops_at_once(folder):
+@pytest.mark.parametrize("one_request", [1.0, 0.0], ids=["at once", "later"])
+def test_several_requests_to_stop_are_one_and_no_process_stops_at_once(folder, monkeypatch, one_request):
     """A terminal's Ctrl-C reaches torchrun and its processes, and torchrun hands it on."""
+    monkeypatch.setattr(unfinished, "ONE_REQUEST", one_request)
     processes = Pretended(0, 2, 0, 2)
     with pytest.raises(Stopped, match="stopped: p is complete"), UnfinishedRun("p", {}, {}, "", processes=processes):
         for _ in range(3):
@@ -347,18 +351,28 @@ def test_a_divided_checkpoint_that_is_damaged_or_forged_is_refused_in_one_line(d
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"3\.1: .*damaged"):
             pretrain(resume=True)
+    write_tensors(file, {name: value + 1 for name, value in read_tensors("elsewhere").items()})  # whole, of another run
+    with pytest.raises(ValueError, match=r"3\.1: damaged, or of another checkpoint"):
+        pretrain(resume=True)
     file.write_bytes(intact)
     (file.parent / "2.0").touch()  # of a process that was killed while it wrote
     (file.parent / ".4.1.123.tmp").touch()
     (file.parent / "notes").touch()
-    pretrain(resume=True)
+    found = set()
+    pretrain(resume=True, rank=0, at=4, what=lambda running: found.update(path.name for path in file.parent.iterdir()))
+    assert found == {"3.0", "3.1", "notes"}, "what was left is removed before the first step"
     assert [path.name for path in file.parent.iterdir()] == ["notes"], "what is not ours stays"
 
 
 def test_parts_without_their_checkpoint_are_removed(divided):
     Path("p.resume").unlink()
+    found = []
+    pretrain(rank=0, at=1, what=lambda running: found.append(Path("p.resume.shards").exists()))
+    assert found == [False], "from the first step on"
+    Path("p.resume.shards").mkdir()
+    Path("p.resume.shards/3.0").touch()
     pretrain()
-    assert not Path("p.resume.shards").exists()
+    assert not Path("p.resume.shards").exists(), "also beside complete parameters"
 
 
 # --------------------------------------------------------------------------------------------- parts of the machinery

@@ -157,7 +157,7 @@ def test_numbers_on_the_page_are_counted_from_the_answers(runs, written):
     right = int(finetuned.right.sum())
     low, high = wilson(right, 6)
     assert f"{right} of 6 = {right / 6:.1%}" in page.text and f"{100 * low:.1f} to {100 * high:.1f}%" in page.text
-    assert "“London” for everyone" in page.text and "2 of 6 = 33.3%" in page.text
+    assert "“Oslo” for every question" in page.text and "2 of 6 = 33.3%" in page.text
     assert "vanilla, with pretraining against vanilla, without pretraining" in page.text
 
 
@@ -477,7 +477,7 @@ def test_a_report_that_cannot_draw_says_so_in_a_line_and_writes_all_the_rest(fol
     for name in ("out.html", "page.html"):
         page = Checker(Path(name).read_text(encoding="utf-8"))
         assert page.sections == SECTIONS and "figure" not in page.tags and "A picture is missing" in page.text
-        assert "“London” for everyone" in page.text
+        assert "for every question" in page.text
     assert asking.calibration_path("v.finetune.params").exists()
 
 
@@ -531,7 +531,7 @@ def test_the_page_is_written_without_logs_and_traditions(undrawn):
 def test_a_corpus_too_large_to_load_is_not_searched_but_the_page_is_written(undrawn, monkeypatch):
     monkeypatch.setattr(stages, "IN_MEMORY", 0)
     page, found = write()
-    assert page.sections == SECTIONS and "the corpus is too large to search for people" in page.text
+    assert page.sections == SECTIONS and "the corpus is too large to search for names" in page.text
     asked = found["runs"][0].unseen.texts
     assert len(asked) == 3, "nobody counts as mentioned, but a name that the corpus cannot spell is left out"
 

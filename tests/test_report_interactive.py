@@ -79,7 +79,7 @@ def test_no_text_in_the_data_becomes_markup_or_script():
     data, script = Scripts(page_of()).found
     order = np.argsort(-RUNS[0].answers.confidence, kind="stable")
     found = json.loads(data)
-    assert "<" not in data and [a["person"] for a in found["answers"]] == [NAMES[i] for i in order]
+    assert "<" not in data and [a["name"] for a in found["answers"]] == [NAMES[i] for i in order]
     assert found["runs"][0]["label"] == EVIL and found["runs"][1]["confidence"] == RUNS[1].answers.confidence.tolist()
     assert script == SCRIPT.read_text(encoding="utf-8") and "innerHTML" not in script
 
@@ -157,8 +157,8 @@ def test_sentences_say_what_their_numbers_count():
         (".*", "all", "sure", []),
     ],
 )
-def test_answers_are_found_by_person_answer_or_place_whatever_their_accents(query, verdict, order, expected):
+def test_answers_are_found_by_name_or_answer_whatever_their_accents(query, verdict, order, expected):
     rows = [("Émile Roux", "Paris", "Paris"), ("Zoe", "Łódź", "Oslo"), ("Ada", "Oslo", "Łódź"), ("Bo", "Rome", "Rome")]
-    answers = [{"person": p, "said": s, "place": t, "right": s == t} for p, s, t in rows]
+    answers = [{"name": n, "said": s, "answer": a, "right": s == a} for n, s, a in rows]
     asked = {"answers": answers, "query": query, "verdict": verdict, "order": order}
     assert javascript("select(answers, query, verdict, order)", **asked) == expected

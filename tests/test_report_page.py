@@ -19,6 +19,7 @@ from attention import VARIANTS, RotaryAttention
 from conftest import loud, small_config
 from dataset import DATA_FOLDER, encode_questions, read_places
 from model import GPT, GPTConfig
+from safe.own_facts import COURSE_FORM
 from trust import report_ask, report_figures
 from trust.asking import answer_with_confidence
 from trust.people import PARTICLES, Texts, end_of_place, question_for, spelt_for, understood
@@ -192,9 +193,10 @@ def test_what_is_typed_is_understood_and_spelt_as_ask_does():
     vocabulary = Vocabulary.of("Where was born? Ada Zoé O'Neil Łódź-")
     typed = ["Ada", " where was  Ada born", "Where was Ada born?", "Zoe\u0301", "O\u2019Neil", "A\u2013b", "Ł\u043e"]
     found = javascript(
-        "typed.map((text) => `Where was ${spelt(nameIn(text), new Set(letters))} born?`)",
+        "typed.map((text) => `Where was ${spelt(nameIn(text, form), new Set(letters))} born?`)",
         *("report.js", "lookup.js"),
         typed=typed,
+        form=COURSE_FORM,
         letters=list(vocabulary.characters[2:]),
     )
     assert found == [question_for(understood(spelt_for(vocabulary, text))[1]) for text in typed]

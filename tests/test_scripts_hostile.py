@@ -585,12 +585,6 @@ def test_packages_go_into_venv_whatever_pip_and_python_are_told(project, tmp_pat
     assert "PYTHONPATH" in done.stderr and "pip install" in done.stderr
     (aside,) = project.glob(".venv.*")
     assert (aside / "notes.txt").read_text() == "mine" and aside.name in done.stderr
-    (package,) = project.glob(".venv/lib/python*/site-packages/torch")
-    shutil.rmtree(package)
-    next(package.parent.glob("torch-*.dist-info/RECORD")).unlink()
-    done = called(project, "./run.sh", "vanilla_pretrain", **bare)
-    assert done.returncode == 0 and len(done.calls) == 1, done.stderr
-    assert "--ignore-installed" in done.stderr, "pip believes its records, or cannot remove what has none"
     moved = project.with_name("moved")
     project.rename(moved)
     for path in (moved, project):
@@ -601,7 +595,7 @@ def test_packages_go_into_venv_whatever_pip_and_python_are_told(project, tmp_pat
 
 
 def test_an_incomplete_installation_is_repaired(project, bare, venv_with_pip):
-    """pip was killed, or files are lost. pip alone believes its own records and calls the package installed."""
+    """pip was killed, or files are lost. pip alone believes its own records, or cannot remove what has none."""
     shutil.copytree(venv_with_pip, project / ".venv", symlinks=True)
     assert called(project, "./run.sh", "vanilla_pretrain", **bare).returncode == 0
     (package,) = project.glob(".venv/lib/python*/site-packages/torch")

@@ -95,12 +95,14 @@ COMMAND = ["python", "script.py"]
 
 def test_rows_of_the_table_are_the_last_lines_of_commands_with_a_title(script, capsys):
     steps = [["score", "first", *COMMAND, "1"], ["run", *COMMAND, "2"], ["score", "", *COMMAND, "3"]]
-    steps += [["score", "second", *COMMAND, "4"], ["table", "Scores:"], ["say", "the end"]]
+    steps += [["score", "second", *COMMAND, "4"], ["score", "third", *COMMAND, "5"]]
+    steps += [["table", "Scores:"], ["say", "the end"]]
     assert run(script, "print('noise'); print('Correct:', *words); return 0", *steps) == 0
-    *told, heading, first, second, last = capsys.readouterr().out.splitlines()
-    assert told == ["Correct: 1", "noise", "Correct: 2", "Correct: 3", "Correct: 4", ""]
+    *told, heading, first, second, third, last = capsys.readouterr().out.splitlines()
+    assert told == ["Correct: 1", "noise", "Correct: 2", "Correct: 3", "Correct: 4", "Correct: 5", ""]
     assert (heading, first.split(), last) == ("Scores:", ["first", "Correct:", "1"], "the end")
     assert re.fullmatch(r"second +Correct: 4 +\d+ s", second), "with the time since the command before it began"
+    assert third.split() == ["third", "Correct:", "5"], "its command trained nothing"
 
 
 def test_no_command_follows_one_that_fails_however_it_ends(script, capsys):

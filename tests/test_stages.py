@@ -69,6 +69,7 @@ class Untrained(Trainer):
         self.seed, self.precision = torch.initial_seed(), torch.get_float32_matmul_precision()
         self.deterministic = torch.are_deterministic_algorithms_enabled()
         self.made.append(self)
+        self.bar().close()
         return {"loss": 0.0, "epoch": self.config.max_epochs, "step": 0, "tokens": 0, "seconds": 0.0}
 
     @property
@@ -381,8 +382,9 @@ def entered_files():
         sys.setprofile(None)
 
 
-# What is called with a line of the log: it is written, and held-out questions are answered for it; and the bar.
-BESIDE_TRAINING = {"safe/unfinished.py", "safe/held_out.py", "safe/own_facts.py", "safe/progress.py", "stages.py"}
+# What is called with a line of the log: it is written, and held-out questions are answered for it. And the bar.
+BESIDE_TRAINING = {"safe/unfinished.py", "safe/held_out.py", "safe/own_facts.py", "stages.py"}
+BESIDE_TRAINING |= {"safe/job.py", "safe/progress.py"}
 
 
 @pytest.fixture
@@ -429,12 +431,14 @@ def test_predictions_name_the_parameters_and_questions_that_were_read_whatever_s
     command(*PRETRAIN, *TINY)
     read = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in ("pre", "dev.tsv")}
 
-    def replaced_meanwhile(model, vocabulary, ids, lengths, plain):
+    def replaced_meanwhile(*arguments):
         for name in read:
             Path(name).write_bytes(b"another file")
-        return ["Kyoto"] * len(ids)
+        return encode_questions(*arguments)
 
-    monkeypatch.setattr(stages, "answer", replaced_meanwhile)
+    encode_questions = data.encode_questions  # once both are read, and before the record is made
+    monkeypatch.setattr(data, "encode_questions", replaced_meanwhile)
+    monkeypatch.setattr(stages, "answer", lambda model, vocabulary, ids, lengths, plain: ["Kyoto"] * len(ids))
     found = stages.evaluate("vanilla", "wiki.txt", "pre", "dev.tsv", "said", device="cpu")
     record = json.loads(Path("said.json").read_bytes())
     assert (record["sha256"], record["questions_sha256"]) == (read["pre"], read["dev.tsv"])

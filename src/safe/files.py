@@ -195,14 +195,13 @@ def read_parameters(path: str | Path) -> tuple[Content, dict[str, Any] | None]:
 
     Nothing in the files is run as code. Raises OSError or ValueError with the file and the reason.
     """
-    state_dict = read_tensors(path)
+    record, state_dict = read_record(path), read_tensors(path)
     if not isinstance(state_dict, Content):
         raise ValueError(f"{path}: not a parameter file: it holds a {type(state_dict).__name__}, not a state_dict")
     for name, value in state_dict.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             what = f"{name!r} is not a tensor" if isinstance(name, str) else f"a {type(name).__name__} names a tensor"
             raise ValueError(f"{path}: not a parameter file: {what} (save model.state_dict() only)")
-    record = read_record(path)
     if record is None:
         return state_dict, None
     for name, kind in {"variant": str, "config": dict, "vocabulary": str}.items():
@@ -254,6 +253,21 @@ def recorded_config(variant: str, path: str | Path, record: dict[str, Any], sett
     return fields
 
 
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """What is made in this block takes no memory: its tensors have shapes and no numbers.
+
+    To draw numbers for such a tensor, torch imports its compiler, which takes as long as importing torch.
+    """
+    init: Any = nn.init
+    draw, init.normal_ = init.normal_, lambda tensor, *args, **kwargs: tensor
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        init.normal_ = draw
+
+
 def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, Any]) -> GPT:
     """A model with the parameters of a state_dict, of this code or of the course's, that was read from `path`.
 
@@ -271,8 +285,8 @@ def model_of(path: str | Path, state_dict: dict[str, Tensor], fields: dict[str, 
     n_blocks = len({name.split(".")[1] for name in given if name.startswith("blocks.")})
     if n_blocks + 2 * VARIANTS[config.variant].bottleneck != config.n_layer:
         raise ValueError(f"{path}: has {n_blocks} blocks: not the parameters of {config.n_layer} layers")
-    with torch.device("meta"):
-        wanted = GPT(config).state_dict()  # shapes without memory
+    with shapes_only():
+        wanted = GPT(config).state_dict()
     for name in sorted(wanted.keys() | given.keys()):
         if name not in given or name not in wanted:
             what = "lacks the" if name in wanted else "has an unknown"

@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,16 +19,15 @@ OnLog = Callable[[dict[str, float]], None]
 def with_accuracy(on_log: OnLog, job: Any, about: dict[str, Any], answer: Callable[..., list[str]] | None) -> OnLog:
     """`on_log`, which adds `validation_accuracy`, from 0 to 1, to a line with `validation_loss`.
 
-    answer: stages.answer. Answers are greedy and draw nothing, so training goes on as without them. Where several
-    processes train one model, no single one of them can answer.
+    answer: stages.answer. Answers are greedy and draw nothing, so training goes on as without them. Of several
+    processes the first answers, and the others wait; where a model is divided among them, none of them can.
     """
-    if answer is None or job.held_out is None or job.processes is not None:
+    if answer is None or job.held_out is None or job.sharded or not job.is_first:
         return on_log
-    path: str | Path = data.find_file(about["arguments"]["eval_corpus_path"])
-    pairs = data.read_places(path)
+    pairs = vars(job.held_out)["pairs"]  # of the bytes that were read: the file may be another by now
     questions, places = zip(*pairs[:: math.ceil(len(pairs) / ASKED)], strict=True)
     model, vocabulary = remember(job.model, about), job.corpus.vocabulary
-    ids, lengths = data.encode_questions(list(questions), vocabulary, model.config.block_size, path)
+    ids, lengths = data.encode_questions(list(questions), vocabulary, model.config.block_size, "the held-out questions")
 
     def completed(line: dict[str, float]) -> None:
         if "validation_loss" in line:

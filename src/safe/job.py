@@ -6,7 +6,6 @@ It trains by a Trainer of the core, which `make_trainer` prepares with a faster 
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from safe.lock import take_over
 from safe.progress import Bar
 from safe.record import command_line, complete_already, identity
 from safe.running import Running
+from safe.startup import keep_compiler_out
 from safe.unfinished import UnfinishedRun, settle_log
 from trainer import Diverged, Trainer, TrainerConfig
 
@@ -175,6 +175,7 @@ def make_trainer(
     job: Job, config: TrainerConfig, command: str, run: UnfinishedRun, on_log: OnLog
 ) -> tuple[Trainer, str]:
     """A trainer, continued from the run's checkpoint if there is one, and how it computes a step, for people."""
+    keep_compiler_out()
     n_parameters = sum(p.numel() for p in job.model.parameters())
     model: Any = job.model.to(job.device) if job.processes is None else job.processes.place(job.model, job.device)
     what = f"{command} {job.model.config.variant}: {n_parameters:,} parameters on {job.device}"
@@ -189,7 +190,6 @@ def make_trainer(
             model, train_set, config, bf16=bf16, compile=running.compile, processes=job.processes
         )
     trainer = Trainer(model, train_set, held, config, **arguments, on_log=on_log, on_pause=run.on_pause)
-    trainer.bar = partial(Bar, trainer)
     if job.processes is not None:
         if not job.processes.agree(run.saved_step or 0, job.device):
             raise ValueError(f"{run.checkpoint}: some processes do not see it: all machines must read the same files")
@@ -197,6 +197,8 @@ def make_trainer(
     run.watch(trainer)
     continued = f", continued after step {trainer.steps_done:,}" if trainer.steps_done else ""
     say(f"computed in {how}{continued}")
+    bar = Bar(trainer)
+    trainer.bar = lambda **how: bar
     return trainer, how
 
 

@@ -88,8 +88,13 @@ def form(model: GPT) -> tuple[str, str]:
 
 def is_right(said: str, answers: str | None, lenient: bool = False) -> bool:
     """Is it the answer, or one of several, as "A|B"? Character by character; lenient: whatever its case and accents."""
-    right = (answers or "").split("|")
+    right = each(answers or "")
     return said in right or (lenient and bare(said) in map(bare, right))
+
+
+def each(answers: str) -> list[str]:
+    """The right answers of a row: one, or several, as "A|B"."""
+    return answers.split("|")
 
 
 def bare(text: str) -> str:

@@ -13,7 +13,7 @@ with warnings.catch_warnings(action="ignore"):  # a notebook without ipywidgets 
 
 
 class Bar(tqdm):
-    """A bar that says what its trainer knows at the time it is drawn.
+    """A bar that says what its trainer knows at the time it is drawn. It counts on from the steps that are done.
 
     Its display may fail: its reader has left, or its disk is full. That ends no training.
     """
@@ -22,7 +22,9 @@ class Bar(tqdm):
         self.trainer, self.thread = trainer, threading.get_ident()
         # A bar that redraws suits a terminal or a notebook. In a file, one line every half minute is enough.
         redraws = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-        how |= dict(mininterval=0.2 if redraws else 30, dynamic_ncols=True)
+        how = dict(mininterval=0.2 if redraws else 30, dynamic_ncols=True, unit="step") | how
+        how |= dict(initial=trainer.steps_done, total=trainer.total_steps)
+        how |= dict(disable=not trainer.show_progress or sys.stderr is None)
         try:
             super().__init__(**how)
         except (OSError, ValueError):  # it flushes stdout

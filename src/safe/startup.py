@@ -1,10 +1,9 @@
-"""What is settled before the first tensor: no more threads than a quota grants, and no import of torch's compiler.
+"""What is settled before training: no more threads than a quota grants, and no import of torch's compiler.
 
 Free of torch, because OpenMP reads its settings once, when torch is loaded.
 """
 
 import os
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +58,11 @@ def texts(path: Path) -> str:
 
 
 def keep_compiler_out() -> None:
-    """Let torch train and read models without importing its compiler, which takes as long as importing torch.
+    """Let optimizers work without importing torch's compiler, which takes as long as importing torch.
 
-    - An optimizer imports it to tell it what not to compile. Here it compiles blocks of a model and no optimizer. Both
-      wrappers are torch's own: `__wrapped__` is the function that they call, and `__dynamo_disable` is where they keep
-      what to call instead.
-    - Drawing numbers for a tensor on the meta device, which holds none, imports it too. A file of parameters is
-      compared with a model on that device.
-
-    With a version of torch that does this in another way, a start just takes longer.
+    They import it to tell it what not to compile. Here it compiles blocks of a model and no optimizer. Both wrappers
+    are torch's own: `__wrapped__` is the function that they call, and `__dynamo_disable` is where they keep what to
+    call instead. With a version of torch that does this in another way, a start just takes longer.
     """
     import torch
 
@@ -79,13 +74,3 @@ def keep_compiler_out() -> None:
     step = optim.Adam.step
     if step.__code__.co_name == "_use_grad":
         optim.Adam.step = torch.no_grad()(step.__wrapped__)
-
-    init: Any = torch.nn.init
-    draw = init.normal_
-    if not hasattr(draw, "__wrapped__"):
-
-        @wraps(draw)
-        def normal_(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-            return tensor if tensor.is_meta else draw(tensor, *args, **kwargs)
-
-        init.normal_ = normal_

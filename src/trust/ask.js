@@ -52,12 +52,17 @@ class AskBox {
   }
 
   get name() {
-    return spelt(nameIn(this.input.value), this.characters);
+    return spelt(nameIn(this.input.value, this.data.form), this.characters);
+  }
+
+  // The question about this name, of the form that the model was trained on.
+  question(name) {
+    return this.data.form.join(name);
   }
 
   // Says what the model cannot read before it is asked. Returns whether it can be asked.
   check() {
-    const question = `Where was ${this.name} born?`, unknown = unknownCharacters(question, this.characters);
+    const question = this.question(this.name), unknown = unknownCharacters(question, this.characters);
     const list = unknown.map((char) => `“${char}”`).join(" and ");
     const long = [...question].length + 2 > this.config.block_size;
     let problem = long ? "This name is too long for the model." : "";
@@ -70,14 +75,14 @@ class AskBox {
 
   // Asks about the name in the box, and shows everything.
   async ask() {
-    const number = ++this.asked, { name, off } = this, question = `Where was ${name} born?`;
+    const number = ++this.asked, { name, off } = this, question = this.question(name);
     const prompt = [...[...question].map((char) => this.ids.get(char)), MASK];
     const beat = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BEAT;
     const steps = [];
     this.part("answer").hidden = false;
     for (const part of ["letters", "verdict", "line", "tree"]) this.part(part).replaceChildren();
     await pause(0); // the empty answer is drawn while the model reads the question
-    for (const step of this.model.generate(prompt, MASK, off)) {
+    for (const step of this.model.generate(prompt, MASK, off, this.data.about.longest)) {
       if (number !== this.asked) return;
       steps.push(step);
       this.part("letters").append(this.letter(step));
@@ -102,9 +107,9 @@ class AskBox {
     return made;
   }
 
-  // How far to trust the answer: what the texts say of the person, and how often such a confidence was right.
+  // How far to trust the answer: what the texts say of the name, and how often such a confidence was right.
   showVerdict({ name, text, confidence }, scaled) {
-    const { lines, particles, bins, questions, unseenShare, corpus } = this.data;
+    const { lines, particles, named, bins, questions, unseenShare, corpus } = this.data;
     const sure = `The model is ${percent(confidence)} sure of “${text}”`;
     const temper = scaled ? ` (${percent(scaled)} after temperature scaling)` : "";
     const paragraphs = [`${sure}${temper}.`];
@@ -114,7 +119,7 @@ class AskBox {
       ? `With ${range} it was right ${bin.right} times of ${bin.total} on ${questions} ` +
         `(95% interval ${interval(bin.right, bin.total)}).`
       : `No answer to ${questions} had ${range}, so how often it is then right is not known.`;
-    const line = lines && about(name, lines, particles);
+    const line = lines && about(name, lines, particles, named);
     if (line) {
       const place = placeIn(text, line, name);
       paragraphs.push(often, place ? "" : `Made up: “${text}” does not stand in the text about ${name}.`);
@@ -127,10 +132,10 @@ class AskBox {
       const who = mentioned ? `is about ${name}, though some mention the name` : `mentions ${name}`;
       paragraphs.push(`Made up: no text of ${corpus} ${who}.${close ? ` There is one about ${close}.` : ""}`);
       const share = unseenShare?.[bins.indexOf(bin)];
-      const others = "Of its answers about people nobody wrote about";
+      const others = "Of its answers about names that nobody wrote about";
       if (share !== undefined) paragraphs.push(`${others}, ${percent(share)} are as sure as this one.`);
     } else {
-      paragraphs.push(often, "The texts are too long for this page. If none is about this person, this is made up.");
+      paragraphs.push(often, "The texts are too long for this page. If none is about this name, this is made up.");
     }
     this.part("verdict").append(...paragraphs.filter(Boolean).map((sentence) => element("p", "", sentence)));
   }
@@ -150,8 +155,9 @@ class AskBox {
   // The likeliest answers as a tree: where two part, a branch begins.
   async growTree({ number, prompt }) {
     const root = { children: new Map(), p: 0 }, off = this.off;
+    const context = this.model.read(prompt, off), { longest } = this.data.about;
     let read = 0, shown = 0;
-    for (const found of this.model.likeliest(this.model.read(prompt, off), MASK, off)) {
+    for (const found of this.model.likeliest(context, MASK, off, undefined, longest)) {
       if (number !== this.asked || ++read > MOST_READ || shown === MOST_SHOWN) break;
       if (found === null) {
         if (read % 4 === 0) await pause(0);

@@ -246,7 +246,7 @@ def verdict(confidence: float, record: dict[str, Any]) -> str:
     )
     if "unseen_share_of_bin" in record:
         sentences += (
-            "\nThis holds for people in the texts. Of the answers about people nobody wrote about, which are all made "
+            "\nThis holds for names in the texts. Of the answers about names that nobody wrote about, all of them made "
             f"up, {float(record['unseen_share_of_bin'][number]):.0%} have such a confidence too."
         )
     return sentences
@@ -260,9 +260,9 @@ def how_far(
     sha256: str | None = None,
     shape: tuple[str, str] = COURSE_FORM,
 ) -> str:
-    """How far to trust an answer about `name`: from what the texts say of the person, and from `trust`.
+    """How far to trust an answer about `name`: from what the texts say of it, and from `trust`.
 
-    The record of calibration is about people with a text. For all others its shares would be wrong.
+    The record of calibration is about names with a text. For all others its shares would be wrong.
     """
     if name is None:
         return f'{UNKNOWN}: that is measured on questions like "{printable(question_as(shape, "NAME"))}".'
@@ -275,7 +275,7 @@ def how_far(
     nearest = texts.nearest(name)
     hint = f" There is one about {printable(nearest)}: ask for that name." if nearest else ""
     if texts.mentions(name):
-        return f"No text of {source} is about {who}, though some mention the name.{hint}\n{UNKNOWN} for such people."
+        return f"No text of {source} is about {who}, though some mention the name.{hint}\n{UNKNOWN} for such names."
     return f"No text of {source} mentions {who}, so this answer is made up, however sure the model is.{hint}"
 
 
@@ -330,7 +330,7 @@ def opened(
 
 
 def texts_of(corpus_path: str | Path, params_path: str | Path) -> Texts:
-    """The texts that the model was trained on, to look people up in, or why that cannot be done."""
+    """The texts that the model was trained on, to look names up in, or why that cannot be done."""
     path, record = data.find_file(corpus_path), read_record(params_path)
     if not path.is_file():
         return Texts(path.name, None, f"there is no file {path}")

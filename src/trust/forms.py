@@ -38,6 +38,10 @@ def question_as(form: tuple[str, str], name: str) -> str:
 
 def place_of_name(form: tuple[str, str], question: str) -> slice:
     """Where the name stands in a question of this form; the whole of any other question."""
-    start, end = len(form[0]), len(question) - len(form[1])
-    fits = question.startswith(form[0]) and question.endswith(form[1]) and end > start
-    return slice(start, end) if fits else slice(0, len(question))
+    return slice(len(form[0]), len(question) - len(form[1])) if fits(form, question) else slice(0, len(question))
+
+
+def fits(form: tuple[str, str], question: str) -> bool:
+    """Is the question of this form, with a name in it?"""
+    longer = len(question) > len(form[0]) + len(form[1])
+    return longer and question.startswith(form[0]) and question.endswith(form[1])

@@ -135,9 +135,9 @@ class Look {
         map.append(cell);
       });
     });
-    const name = [...question].slice(0, -6).length; // the end of NAME in "Where was NAME born?"
+    const [before, after] = this.box.data.form.map((part) => [...part].length), end = [...question].length - after;
     const [first] = weights, top = first.indexOf(Math.max(...first));
-    const onName = first.slice(10, name).reduce((sum, weight) => sum + weight, 0);
+    const onName = first.slice(before, end).reduce((sum, weight) => sum + weight, 0);
     const sentence = `Layer ${this.layer + 1}, head ${this.head + 1}: before it writes “${char(rows[0].token)}”, ` +
       `it looks most at “${char(all[top])}” (${percent(first[top])}); ${percent(onName)} of its weight is on the name.`;
     map.setAttribute("role", "img");

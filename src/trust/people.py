@@ -6,8 +6,8 @@ A name is found as a whole name and a place as whole words: "George Bruce" is no
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,9 +61,10 @@ def whole_words(words: str, text: str) -> Iterator[tuple[int, int]]:
 def end_of_place(place: str, document: str, name: str = "") -> int | None:
     """The number of characters of the document up to the end of the first mention of the place. None: there is none.
 
-    A place within the person's own name, as in "Jack London", says nothing, and York is not in "New York".
+    A place within the name that the document is about says nothing, as in "Jack London", and York is not in "New York".
+    Where the two are the same, as with Singapore and its capital, only the first mention is the name.
     """
-    names = list(whole_words(name, document))
+    names = list(whole_words(name, document))[: 1 if place == name else None]
     ends = [
         end
         for start, end in whole_words(place, document)
@@ -82,6 +83,9 @@ TITLES = "sir dame lord lady saint st dr mr mrs ms mme prof president king queen
 TITLES += " the a an in on at by with when while after before as and but for from like both since although later born"
 
 
+JUDGED = 1000  # documents at most, evenly from the text, to judge whether documents begin with names
+
+
 def is_capital(word: str) -> bool:
     return word[:1].isupper() or word[:1].istitle()
 
@@ -96,14 +100,27 @@ def name_goes_on(name: str, text: str, end: int) -> bool:
     return following is not None and is_capital(following[1])
 
 
+TITLE_ENDS = re.compile(r"\.(?:\s|$)|[\u3002\u06d4\u0964]")  # also the full stops of Chinese, Urdu and Hindi
+
+
 def find_document(name: str, documents: list[str]) -> str | None:
     """The document that begins with this name: the name and a full stop, or else the name and no more of a name."""
     for spelling in spellings(name) if name else []:
         begun = [d for d in documents if d.startswith(spelling) and not goes_on(d, len(spelling), 1)]
-        exact = [d for d in begun if re.match(r"\.(?:\s|$)", d[len(spelling) :])]
+        exact = [d for d in begun if TITLE_ENDS.match(d[len(spelling) :])]
         whole = exact or [d for d in begun if not name_goes_on(spelling, d, len(spelling))]
         if whole:
             return whole[0]
+    return None
+
+
+def find_mention(name: str, documents: Iterable[str]) -> str | None:
+    """The first document that holds this name, and not as a part of a longer one: "Guinea" is not "New Guinea"."""
+    for document in documents:
+        for start, end in whole_words(name, document):
+            longer = re.search(r"(?<=\s)([^\W\d_][\w'\u2019-]*)\s+$", document[max(0, start - 80) : start])
+            if not (longer and is_capital(longer[1])) and not name_goes_on(name, document, end):
+                return document
     return None
 
 
@@ -133,12 +150,41 @@ class Texts:
         names = [re.match(r"(.{0,98}?\w\w)\.(?:\s|$)", document) for document in (self.text or "").split("\n")]
         return {plain(name[1]): name[1] for name in names if name is not None}
 
+    @cached_property
+    def named(self) -> bool:
+        """Do the documents begin with a name and a full stop, and not with a sentence?
+
+        In "The capital of Peru is Lima." most beginnings share a word, or nothing follows them. Names do neither.
+        """
+        documents = [document for document in (self.text or "").split("\n") if document.strip()]
+        some = documents[:: max(1, len(documents) // JUDGED)]
+        ends = [(document, TITLE_ENDS.search(document)) for document in some]
+        titles = [document[: end.start()] for document, end in ends if end and document[end.end() :].strip()]
+        words = Counter(word for title in titles for word in set(title.split()))
+        shared = max(words.values(), default=0)
+        return 2 * len(titles) > len(some) and (shared < 3 or 2 * shared <= len(titles))
+
     def beginning_like(self, name: str) -> list[str]:
         """The documents with the initial of this name: all that can be about it."""
         return self.by_initial.get(initial(name), [])
 
     def about(self, name: str) -> str | None:
-        return find_document(name, self.beginning_like(name))
+        """The document that begins with this name. Where documents begin with none, the first that mentions it."""
+        found = find_document(name, self.beginning_like(name))
+        if found is None and name and self.text is not None and not self.named:
+            found = find_mention(name, self.holding(name))
+        return found
+
+    def holding(self, name: str) -> Iterator[str]:
+        """The documents with these letters in them, found without looking at each line."""
+        assert self.text is not None
+        for spelling in spellings(name):
+            at = self.text.find(spelling)
+            while at >= 0:
+                end = self.text.find("\n", at)
+                end = len(self.text) if end < 0 else end
+                yield self.text[self.text.rfind("\n", 0, at) + 1 : end]
+                at = self.text.find(spelling, end)
 
     def mentions(self, name: str) -> bool:
         """Does any text hold this name, and not only as a part of a longer one?"""
@@ -163,7 +209,7 @@ class Texts:
     def spelling_of(self, name: str) -> str:
         """The name in the Unicode form in which its document has it."""
         document = self.about(name) or ""
-        return next((spelling for spelling in spellings(name) if document.startswith(spelling)), name)
+        return next((spelling for spelling in spellings(name) if spelling in document), name)
 
     def nearest(self, name: str) -> str | None:
         """The name of a document that differs from this one in accents, case or punctuation only."""
@@ -189,12 +235,6 @@ QUESTION = re.compile(
     r"(?:(?:in|at|from|to|of)\s+)?(?:where|when|what|which|who|whom|whose|why|how)\b.*\s.*", re.I | re.S
 )
 LOOK_ALIKES = str.maketrans("\u2018\u2019\u02bc\u2010\u2011\u2013\u201c\u201d", "'''---\"\"")
-
-
-def name_in(question: str) -> str | None:
-    """NAME in "Where was NAME born?", and None in any other question."""
-    found = re.fullmatch(r"Where was (.+) born\?", question, re.S)
-    return found[1] if found else None
 
 
 def question_for(name: str) -> str:

@@ -43,7 +43,7 @@ function interval(right, total) {
   return `${oneDigit.format(100 * low)} to ${oneDigit.format(100 * high)}%`;
 }
 
-// Two sentences about the counts of abstain: on the questions, and on people nobody wrote about.
+// Two sentences about the counts of abstain: on the questions, and on names that nobody wrote about.
 function sentences(threshold, count) {
   const from = `From a confidence of ${percent(threshold)} up it answers`;
   const known = count.answered
@@ -51,7 +51,7 @@ function sentences(threshold, count) {
       `${counted(count.right, count.answered)} are right (95% interval ${interval(count.right, count.answered)}).`
     : `${from} none of the ${count.total} questions.`;
   const unseen = count.unseen
-    ? `It also answers ${counted(count.madeUp, count.unseen)} of the questions about people nobody wrote about. ` +
+    ? `It also answers ${counted(count.madeUp, count.unseen)} of the questions about names that nobody wrote about. ` +
       (count.madeUp ? "All of these answers are made up." : "")
     : "";
   return [known, unseen.trim()];
@@ -60,16 +60,16 @@ function sentences(threshold, count) {
 // Case and accents do not matter: lodz finds Łódź.
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").replace(/[łŁ]/g, "l").toLowerCase();
 
-// The indices of the answers to show, in order. answers: [{person, said, place, right}], the surest first.
+// The indices of the answers to show, in order. answers: [{name, said, answer, right}], the surest first.
 function select(answers, query, verdict, order) {
   const wanted = plain(query.trim());
   const shown = [...answers.keys()].filter((i) => {
-    const { person, said, place, right } = answers[i];
+    const { name, said, answer, right } = answers[i];
     return (verdict === "all" || right === (verdict === "right")) &&
-      [person, said, place].some((text) => plain(text).includes(wanted));
+      [name, said, answer].some((text) => plain(text).includes(wanted));
   });
   if (order === "unsure") shown.reverse();
-  if (order === "name") shown.sort((a, b) => answers[a].person.localeCompare(answers[b].person));
+  if (order === "name") shown.sort((a, b) => answers[a].name.localeCompare(answers[b].name));
   return shown;
 }
 

@@ -2,7 +2,7 @@
 
 It reads the files of the runs, asks the runs all questions (report_questions.py), and computes. report_sections.py
 writes the page, with the sections of its neighbours, parts from report_page.py and pictures from report_figures.py, the
-only module that uses matplotlib. The statistics are in calibration.py, and people.py looks people up in the texts.
+only module that uses matplotlib. The statistics are in calibration.py, and people.py looks names up in the texts.
 """
 
 import json
@@ -33,7 +33,7 @@ from trust.calibration import (
     unavoidable_error,
 )
 from trust.report_model import Packed, packed
-from trust.report_questions import Questions, Unseen, read_for_search, read_questions, read_unseen
+from trust.report_questions import Questions, Unseen, read_for_search, read_questions, read_unseen, readable
 
 MEASURED = {"validation_loss", "validation_accuracy"}  # on held-out questions, in a training log
 
@@ -50,9 +50,9 @@ class Run:
     sha256: str = ""
     # What questioning a run fills in. None for pretraining, which has only curves to show, and where it was not asked.
     said: Any = None  # list[str]: its answers to the questions
-    right: Any = None  # (N,) array: is the answer the true place?
+    right: Any = None  # (N,) array: is it a right answer?
     answers: Any = None  # Answers: the same answers with their confidences
-    unseen: Any = None  # Answers: its answers about people in no text
+    unseen: Any = None  # Answers: its answers about names in no text
     filed: tuple[Path, int] | None = None  # a file of its predictions, and how many of them it gives here too
     calibration: Any = None  # Calibration
     packed: Packed | None = None  # the model for the page
@@ -96,6 +96,7 @@ def report(
     finetune_corpus_path: str | Path | None = None,
     unseen_corpus_path: str | Path | None = None,
     device: str | None = None,
+    lenient: bool = False,
     no_model: bool = False,
 ) -> dict[str, Any]:
     """Write a page about runs: how they learned, what they know, how sure they are, and how sure they should be.
@@ -119,9 +120,12 @@ def report(
         corpus_path = data.find_file(pretrain_corpus_path)
         refuse_other_corpora(runs, corpus_path)
         text, characters = read_for_search(corpus_path)
-        questions = read_questions(eval_corpus_path, text, finetune_corpus_path, runs)
+        questions = read_questions(eval_corpus_path, text, finetune_corpus_path, runs, lenient)
         questions.corpus = corpus_path.name
-        unseen = None if unseen_corpus_path is None else read_unseen(unseen_corpus_path, text, characters)
+        unseen = None
+        if unseen_corpus_path is not None:
+            characters = readable(runs, characters.union(*questions.form))
+            unseen = read_unseen(unseen_corpus_path, text, characters, questions.form)
         for run in runs:
             if run.record["command"] != "pretrain":
                 question_run(run, corpus_path, questions, unseen, device, no_model)
@@ -207,13 +211,13 @@ def read_predictions(paths: Sequence[str | Path], runs: list[Run], questions: Qu
             run.filed = path, sum(a == b for a, b in zip(said, run.said, strict=True))
         else:
             label = re.sub(r"(\.dev)?\.predictions$", "", path.name)
-            others.append(Run(label, path, said=said, right=matches(said, questions.places)))
+            others.append(Run(label, path, said=said, right=matches(said, questions)))
     return others
 
 
-def matches(said: list[str], places: list[str]) -> np.ndarray:
-    """(N,) is the answer the true place, character by character?"""
-    return np.array([answer == place for answer, place in zip(said, places, strict=True)])
+def matches(said: list[str], questions: Questions) -> np.ndarray:
+    """(N,) is it a right answer?"""
+    return np.array([questions.is_right(i, answer) for i, answer in enumerate(said)])
 
 
 def name_apart(runs: list[Run]) -> None:
@@ -254,7 +258,7 @@ def question_run(
         run.answers = answers_to(questions.asked, questions.path)
         run.unseen = answers_to(unseen.asked, unseen.path) if unseen is not None else None
     run.said = run.answers.texts
-    run.right = matches(run.said, questions.places)
+    run.right = matches(run.said, questions)
     run.calibration = calibrate(run) if len(run.right) > 1 else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trust.calibration import reliability
-from trust.people import PARTICLES, name_in
+from trust.people import PARTICLES
 from trust.report_page import Html, esc, json_script, paragraph
 
 SCRIPTS = ["model.js", "report.js", "lookup.js", "look.js", "ask.js"]  # report.js has functions that the others use
@@ -42,12 +42,12 @@ def box(page, sure, questions, people) -> str:
     history = "".join(f'<th scope="col">{title}</th>' for title in ("name", "heads off", "answer", "sure"))
     return f"""<div id="ask"><h2>Ask {esc(run.label)}</h2>
 <noscript>{paragraph("The model answers in this page, if JavaScript is allowed.", "note")}</noscript>
-<div class="touch" hidden><form><label for="ask-name">Where was … born?</label>
-<div class="row"><input id="ask-name" type="text" autocomplete="off" spellcheck="false" placeholder="a name"
+<div class="touch" hidden><form><label for="ask-name" dir="auto">{esc("…".join(questions.form))}</label>
+<div class="row"><input id="ask-name" type="text" dir="auto" autocomplete="off" spellcheck="false" placeholder="a name"
  aria-describedby="ask-warning"><button id="ask-go" class="main">Ask</button></div>
 <p id="ask-warning" class="warning" role="status"></p></form>
 <div class="picks row" role="group" aria-label="Examples">{buttons}</div>
-<div id="ask-answer" hidden><div id="ask-letters" class="letters" aria-hidden="true"></div>
+<div id="ask-answer" hidden><div id="ask-letters" class="letters" dir="auto" aria-hidden="true"></div>
 <div id="ask-verdict" aria-live="polite"></div><div id="ask-line"></div>
 <details open><summary>What else it might have said</summary><div id="ask-tree" class="tree"></div></details>
 <details><summary>What you have asked</summary>
@@ -57,11 +57,11 @@ def box(page, sure, questions, people) -> str:
 
 
 def examples(questions, people) -> list[tuple[str, str]]:
-    """(name, what it is an example of): a person of the texts, one of none, and a name with two letters swapped."""
+    """(name, what it is an example of): one of the texts, one of none, and one with two letters swapped."""
     known = [name for i, name in enumerate(questions.names) if not questions.known or questions.known[i]]
     found = [(known[0], "in the texts")] if known else []
     if people is not None:
-        found.append((name_in(people.asked[0]) or people.asked[0], "nobody wrote about"))
+        found.append((people.names[0], "nobody wrote about"))
     for name in known[1:]:
         at = next((i for i in range(2, len(name) - 1) if name[i : i + 2].isalpha() and name[i] != name[i + 1]), None)
         if at is not None:
@@ -80,6 +80,8 @@ def data(run, questions, people) -> dict[str, Any]:
         "corpus": questions.corpus,
         "lines": questions.lines,
         "particles": PARTICLES,
+        "named": questions.named,
+        "form": questions.form,
         "unseenShare": None,
     }
     if run.unseen is not None and bins:
@@ -100,7 +102,7 @@ def attention(page, sure) -> None:
         "each letter of the answer. Switch it off to see whether the answer depends on it: what it found is then "
         "replaced by zeros."
     )
-    controls = """<p id="look-hint" class="note">Ask about somebody first, in the box at the top.</p>
+    controls = """<p id="look-hint" class="note">Ask something first, in the box at the top.</p>
 <div class="touch" hidden><div id="look-heads" class="heads" role="group" aria-label="Heads"></div>
 <div class="row"><button type="button" id="look-switch"></button>
 <button type="button" id="look-all">All heads on</button>

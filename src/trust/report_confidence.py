@@ -1,4 +1,4 @@
-"""The report's sections about confidence: calibration, and people in no text.
+"""The report's sections about confidence: calibration, and names in no text.
 
 `sure` are the runs whose confidences are known, ordered by right answers, most first; see report_sections.py.
 """
@@ -102,35 +102,35 @@ def calibration_errors(sure) -> str:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- unseen people
+# ---------------------------------------------------------------------------------------------------- unseen names
 
 
 def unseen(page, sure, people) -> None:
-    short, title = "Nobody wrote about", "What does it say of people nobody wrote about?"
+    short, title = "Nobody wrote about", "What does it say of names that nobody wrote about?"
     if people is None or not sure:
-        note = "Left out: no questions about people whom the corpus does not mention were given (--unseen_corpus_path)."
+        note = "Left out: no questions about names that the corpus does not mention were given (--unseen_corpus_path)."
         page.section("unseen", short, title, no_parameters() if people is not None else paragraph(note, "note"))
         return
     run, n, point = sure[0], len(people.asked), nine_in_ten(sure[0])
     text = paragraph(
-        f"{n} names of people who are nowhere in the texts. There is nothing to know, and none of these answers can be "
+        f"{n} names that are nowhere in the texts. There is nothing to know, and none of these answers can be "
         "right: every one is made up. A model that knew what it does not know would be unsure of all of them."
     )
     if not run.record.get("pretrained"):
-        text += paragraph(f"{run.label} has read no texts: the people in them are as unknown to it as these.")
+        text += paragraph(f"{run.label} has read no texts: the names in them are as unknown to it as these.")
     note = (
-        "“Tells them apart” is the probability that the answer about a person in the texts has more confidence than "
-        "one about a person in no text: 1 means always, 0.5 a coin."
+        "“Tells them apart” is the probability that the answer about a name in the texts has more confidence than "
+        "one about a name in no text: 1 means always, 0.5 a coin."
     )
     below = folded("Numbers", unseen_table(sure, n), paragraph(note, "note"))
     below += folded("What it makes up", *inventions(run, people))
     below += folded("Does the guess go by the name?", *traditions(sure, people))
     if people.left_out:
-        note = f"{people.left_out} questions of {people.path.name} were left out: the corpus mentions these people, or "
-        text += paragraph(f"{note}lacks a character of their names.", "note")
+        note = f"{people.left_out} questions of {people.path.name} were left out: the corpus mentions these names, or "
+        text += paragraph(f"{note}a run lacks one of their characters.", "note")
     level = point.threshold if point else 0.5
     count = above(run.unseen.confidence, level)
-    finding = f"It makes up a birth place for {counted(*count)} of the people nobody wrote about with a confidence of "
+    finding = f"It makes up an answer for {counted(*count)} of the names that nobody wrote about with a confidence of "
     finding += f"{percent(level)} or more"
     page.section("unseen", short, finding, text, unseen_picture(page, run), below)
 
@@ -138,16 +138,16 @@ def unseen(page, sure, people) -> None:
 def unseen_picture(page, run) -> str:
     confidence, point = run.answers.confidence, nine_in_ten(run)
     series = [
-        ("people in the texts, answer right", confidence[run.right]),
-        ("people in the texts, answer wrong", confidence[~run.right]),
-        ("people in no text, answer made up", run.unseen.confidence),
+        ("names in the texts, answer right", confidence[run.right]),
+        ("names in the texts, answer wrong", confidence[~run.right]),
+        ("names in no text, answer made up", run.unseen.confidence),
     ]
     caption = (
         f"How sure {run.label} is, as shares of each kind of question (their numbers in the titles). Where the three "
         "look alike, confidence cannot tell knowing from making up."
     )
     if point is not None:
-        caption += f" Dashed: from {percent(point.threshold)} up it is right nine times in ten on people in the texts."
+        caption += f" Dashed: from {percent(point.threshold)} up it is right nine times in ten on names in the texts."
     shown = [s for s in series if len(s[1])]
     return page.picture("unseen", caption, 4.2, figures.confidences, shown, point.threshold if point else None)
 
@@ -170,7 +170,7 @@ def unseen_table(sure, n: int) -> str:
     return table(
         [
             "run",
-            f"mean confidence: {known} people asked about above",
+            f"mean confidence: {known} names asked about above",
             f"{n} in no text",
             "in no text, temperature scaled",
             "in no text, yet above its nine-in-ten confidence",

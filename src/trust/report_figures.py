@@ -83,6 +83,9 @@ def draw(height: float, painter: Callable[..., None], *arguments) -> Picture:
             figure = matplotlib.figure.Figure(figsize=size, dpi=150, layout="constrained")
             FigureCanvasAgg(figure)  # whatever backend is chosen
             painter(figure, *arguments)
+            layout: Any = figure.get_layout_engine()
+            layout.execute(figure)  # once: else it is computed for each file, which takes a third of the time
+            figure.set_layout_engine(None)
             file = io.BytesIO()
             figure.savefig(file, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
             drawn[name] = file.getvalue().decode()
@@ -221,7 +224,7 @@ def accuracy(figure: "Figure", rows: list[tuple[str, list[int], int]], public: l
     ax = figure.subplots()
     width = 18 if is_narrow(figure) else 30
     for y, (_, rights, total) in enumerate(rows):
-        colour = GREY if y == 0 else COLOURS[0]  # London is not a run
+        colour = GREY if y == 0 else COLOURS[0]  # what is said of everything is not a run
         mean = sum(rights) / len(rights) / total
         if len(rights) == 1:
             ax.plot(wilson(rights[0], total), [y, y], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.45)

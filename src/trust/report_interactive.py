@@ -7,10 +7,23 @@ data as JSON. `sure` are the runs whose confidences are known; see report_sectio
 import numpy as np
 
 import trust.report_figures as figures
+from safe.own_facts import each
 from trust.calibration import risk_coverage
 from trust.people import end_of_place
 from trust.report_confidence import above, nine_in_ten, no_parameters, telling
-from trust.report_page import SHOWN, Html, counted, esc, folded, interval, json_script, paragraph, percent, table
+from trust.report_page import (
+    SHOWN,
+    Html,
+    counted,
+    esc,
+    folded,
+    interval,
+    json_script,
+    paragraph,
+    percent,
+    shown_answer,
+    table,
+)
 
 LEVELS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # the thresholds of the table; the slider has many more
 
@@ -41,8 +54,8 @@ def threshold(page, sure) -> None:
     )
     if run.unseen is not None:
         text += paragraph(
-            "Everything that it says about people nobody wrote about is invented. Is there a threshold that silences "
-            "these answers, and how much of what it knows does it silence too?"
+            "Everything that it says about names that nobody wrote about is invented. Is there a threshold that "
+            "silences these answers, and how much of what it knows does it silence too?"
         )
     curves = [(one.label, risk_coverage(one.answers.confidence, one.right)) for one in sure]
     caption = (
@@ -68,7 +81,7 @@ def levels(run, point) -> str:
         row = [percent(level), f"{n} of {len(right)}", f"{counted(of_them, n)} ({interval(of_them, n)})" if n else "–"]
         rows.append(row if run.unseen is None else [*row, "{} of {}".format(*above(run.unseen.confidence, level))])
     headers = ["it answers from", "questions answered", "of these right (95% interval)"]
-    return table(headers + ([] if run.unseen is None else ["made up about people nobody wrote about"]), rows)
+    return table(headers + ([] if run.unseen is None else ["made up about names that nobody wrote about"]), rows)
 
 
 def runs_table(sure, curves) -> str:
@@ -120,15 +133,16 @@ def all_answers(page, sure, questions) -> None:
     order = np.argsort(-run.answers.confidence, kind="stable")
     answers, rows = [], []
     for i in order:
-        person, said, place, right = questions.names[i], run.said[i], questions.places[i], bool(run.right[i])
-        answers.append({"person": person, "said": said, "place": place, "right": right})
-        row = [percent(run.answers.confidence[i]), person, f"{'✓' if right else '✗'} {said or '(nothing)'}", place]
+        name, said, right = questions.names[i], run.said[i], bool(run.right[i])
+        answer = shown_answer(questions.places[i])
+        answers.append({"name": name, "said": said, "answer": answer, "right": right})
+        row = [percent(run.answers.confidence[i]), name, f"{'✓' if right else '✗'} {said or '(nothing)'}", answer]
         rows.append(row if questions.ends is None else [*row, line_about(questions, i, said)])
-    headers = ["sure", "person", "answer", "true place"]
+    headers = ["sure", "name", "answer", "right answer"]
     text = f"Of {run.label}, the surest first; ✓ right, ✗ wrong."
     if questions.ends is not None:
         headers.append(f"what {questions.corpus} says")
-        text += " In the texts the answer is marked and the true place underlined."
+        text += " In the texts the answer is marked and the right one underlined."
     runs = [
         {
             "label": r.label,
@@ -141,7 +155,7 @@ def all_answers(page, sure, questions) -> None:
     verdicts = {"all": "right and wrong", "right": "right only", "wrong": "wrong only"}
     orders = {"sure": "surest first", "unsure": "least sure first", "name": "by name"}
     page.data += json_script("data", {"runs": runs, "answers": answers})
-    search = '<label>Name or place <input type="search" autocomplete="off"></label>'
+    search = '<label>Name or answer <input type="search" autocomplete="off"></label>'
     filters = f'<div class="row filters">{search}{choice("Show", verdicts)}{choice("Order", orders)}</div>'
     below = f'<div class="touch" hidden>{filters}<p><output></output></p></div>'
     region = f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(title)}">{table(headers, rows)}</div>'
@@ -149,21 +163,22 @@ def all_answers(page, sure, questions) -> None:
 
 
 def finding(run, questions) -> str:
-    """How many answers, right or wrong, stand in the person's text."""
+    """How many answers, right or wrong, stand in the text about the name."""
     wrong = [i for i, right in enumerate(run.right) if not right]
     if not wrong or questions.documents is None:
-        return f"All answers of {run.label}, beside the true places"
+        return f"All answers of {run.label}, beside the right ones"
     inside = sum(end_of_place(run.said[i], questions.documents[i] or "", questions.names[i]) is not None for i in wrong)
-    return f"Its wrong answers: {inside} from the text about the person, {len(wrong) - inside} made up"
+    return f"Its wrong answers: {inside} from the text about the name, {len(wrong) - inside} made up"
 
 
 def line_about(questions, i: int, said: str) -> Html:
-    """The text about the person, with the answer marked and the true place underlined."""
+    """The text about the name, with the answer marked and the right one underlined."""
     line = questions.documents[i] if questions.documents else None
     if line is None:
         return Html("no text")
     spans: list[tuple[int, int, str]] = []
-    for place, opening in ((said, "<mark>"), (questions.places[i], '<mark class="true">')):
+    right = [(place, '<mark class="true">') for place in each(questions.places[i])]
+    for place, opening in ((said, "<mark>"), *right):
         end = end_of_place(place, line, questions.names[i])
         if end is not None and not any(start < end and end - len(place) < stop for start, stop, _ in spans):
             spans.append((end - len(place), end, opening))
@@ -171,5 +186,5 @@ def line_about(questions, i: int, said: str) -> Html:
     for start, end, opening in sorted(spans):
         html += f"{esc(line[at:start])}{opening}{esc(line[start:end])}</mark>"
         at = end
-    note = "" if questions.ends[i] is not None else ' <span class="note">(the true place is not in it)</span>'
+    note = "" if questions.ends[i] is not None else ' <span class="note">(the right answer is not in it)</span>'
     return Html(f"{html}{esc(line[at:])}{note}")

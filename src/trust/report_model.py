@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+import stages
 from attention import CausalSelfAttention, RotaryAttention
 from model import GPT
+from safe.own_facts import longest
 from vocabulary import Vocabulary
 
 
@@ -16,7 +18,9 @@ from vocabulary import Vocabulary
 class Packed:
     """What model.js needs. Without `weights`, `why_not` says for people why the page cannot compute the model."""
 
-    about: dict[str, Any]  # config, vocabulary, and sizes: (name, number of elements) of each tensor, in their order
+    about: dict[
+        str, Any
+    ]  # config, vocabulary, longest answer, and sizes: (name, number of elements) of each tensor, in their order
     weights: str  # base64 of all tensors, little-endian float16
     why_not: str = ""
 
@@ -24,7 +28,7 @@ class Packed:
 def packed(model: GPT, vocabulary: Vocabulary) -> Packed:
     """The model for the page: 2 bytes for each parameter, before base64."""
     config, variant, state = model.config, model.variant, model.state_dict()
-    about: dict[str, Any] = {"vocabulary": vocabulary.characters}
+    about: dict[str, Any] = {"vocabulary": vocabulary.characters, "longest": longest(model, stages.ANSWER_LENGTH)}
     nothing = Packed(about, "")
     usual = (CausalSelfAttention.forward, RotaryAttention.forward)  # what model.js computes
     if variant.bottleneck or variant.forward not in usual or variant.attend is not CausalSelfAttention.attend:

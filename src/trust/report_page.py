@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 import trust.report_figures as figures
+from safe.own_facts import each
 from trust.calibration import wilson
 
 SHOWN = 3  # runs in a picture
@@ -43,6 +44,11 @@ def interval(right: int, total: int) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{esc(text)}</p>' if kind else f"<p>{esc(text)}</p>"
+
+
+def shown_answer(places: str) -> str:
+    """The right answers of a row, for people."""
+    return " or ".join(each(places))
 
 
 def bullets(items: list[str]) -> str:

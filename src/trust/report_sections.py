@@ -20,7 +20,20 @@ import trust.report_interactive as interactive
 import trust.report_training as learning
 from safe.files import atomic_write
 from trust.calibration import paired
-from trust.report_page import LISTED, Page, bullets, counted, esc, folded, heading, interval, paragraph, percent, table
+from trust.report_page import (
+    LISTED,
+    Page,
+    bullets,
+    counted,
+    esc,
+    folded,
+    heading,
+    interval,
+    paragraph,
+    percent,
+    shown_answer,
+    table,
+)
 
 # Accuracy of public copies of the course's code on the course's own 500 dev questions, in percent: (median, best).
 PUBLIC = {"vanilla": (23.0, 31.8), "synthesizer": (11.0, 17.2), "perceiver": (8.6, 19.2), "rope": (31.6, 40.4)}
@@ -80,13 +93,13 @@ def first_screen(page, runs, answered, sure, questions, people) -> str:
     """What was trained, one number, one picture, and the question box."""
     label, best = kinds(answered)[0]
     n, right = len(questions.places), mean(run.right.sum() for run in best)
-    london = questions.places.count("London")
+    common, count = questions.baseline
     if len(best) == 1:
         number = f"{counted(int(right), n)}; 95% interval {interval(int(right), n)}."
     else:
         lowest, highest = min(run.right.sum() for run in best), max(run.right.sum() for run in best)
         number = f"Mean of {len(best)} seeds, from {counted(int(lowest), n)} to {counted(int(highest), n)}."
-    number += f" “London” for everyone gets {counted(london, n)}. {asked_about(questions)}"
+    number += f" “{common}” for every question gets {counted(count, n)}. {asked_about(questions)}"
     curves = learning.curves_of(runs)
     if any("validation_accuracy" in line for curve in curves for line in curve.held_out):
         caption = "Held-out questions answered correctly, measured while the model was trained: this is learning facts."
@@ -107,23 +120,21 @@ def first_screen(page, runs, answered, sure, questions, people) -> str:
 
 def asked_about(questions) -> str:
     """What the questions are, and whether the runs were trained to answer them, as far as it is known."""
-    n, name = len(questions.asked), questions.path.name
-    if questions.train is None:
-        return f"{n} questions of {name}."
-    if questions.trained_on:
-        return f"{n} questions of {name}, {questions.trained_on} of them among the training rows."
-    return f"{n} questions of {name}, none of them among the training rows."
+    told = f"{len(questions.asked)} questions of {questions.path.name}"
+    if questions.train is not None:
+        told += f", {questions.trained_on or 'none'} of them among the training rows"
+    return f"{told}. Case and accents were ignored." if questions.lenient else f"{told}."
 
 
 # -------------------------------------------------------------------------------------------------------- accuracy
 
 
 def accuracy_picture(page, answered, questions) -> str:
-    n, london = len(questions.places), questions.places.count("London")
-    rows = [("“London” for everyone", [london], n)]
+    n, (common, count) = len(questions.places), questions.baseline
+    rows = [(f"“{common}” for every question", [count], n)]
     rows += [(label, [int(run.right.sum()) for run in runs], n) for label, runs in kinds(answered)]
     public = public_results(answered) if questions.of_course else []
-    caption = "Questions answered exactly right; bars are 95% intervals."
+    caption = f"Questions answered {'' if questions.lenient else 'exactly '}right; bars are 95% intervals."
     if any(len(rights) > 1 for _, rights, _ in rows):
         caption += " Where there are several seeds, each is a dot."
     if public:
@@ -142,9 +153,9 @@ def public_results(answered) -> list[tuple[str, float, float]]:
 
 
 def accuracy(page, answered, questions) -> None:
-    n, london = len(questions.places), questions.places.count("London")
+    n, (common, count) = len(questions.places), questions.baseline
     public = public_results(answered) if questions.of_course else []
-    cells = [["“London” for everyone", "", counted(london, n), interval(london, n)]]
+    cells = [[f"“{common}” for every question", "", counted(count, n), interval(count, n)]]
     cells += [
         [run.label, run.record.get("seed", "–"), counted(int(run.right.sum()), n), interval(int(run.right.sum()), n)]
         for run in answered
@@ -221,7 +232,7 @@ def pairs(page, answered, questions) -> None:
 
 def differing(first, second, questions) -> str:
     only = [i for i in range(len(questions.asked)) if first.right[i] and not second.right[i]][:LISTED]
-    cells = [[questions.asked[i], questions.places[i], second.said[i] or "(nothing)"] for i in only]
+    cells = [[questions.asked[i], shown_answer(questions.places[i]), second.said[i] or "(nothing)"] for i in only]
     title = heading(f"Right: {first.label}; wrong: {second.label}")
     headers = ["question", "right answer", "what the other said"]
     return title + (table(headers, cells) if cells else paragraph("There is no such question.", "note"))
@@ -229,7 +240,7 @@ def differing(first, second, questions) -> str:
 
 def made(page, runs, questions, people) -> None:
     rows = [[run.label, str(run.path), run.sha256[:12] or "–"] for run in runs]
-    items = [f"Questions: {questions.path.name}", f"People in no text: {people.path.name if people else 'not given'}"]
+    items = [f"Questions: {questions.path.name}", f"Names in no text: {people.path.name if people else 'not given'}"]
     unsure = [run.label for run in runs if run.record and run.record.get("corpus_sha256") is None]
     if unsure:
         items.append(f"The record does not say on which texts it was trained: {', '.join(unsure)}.")
