@@ -2,9 +2,11 @@
 
     pip install atheris==3.0.0                # Linux, Python 3.11 to 3.13; not among the requirements
     python measure/fuzz.py 100000             # this many inputs in all, shared among the targets
+    python measure/fuzz.py 100000 --jobs 8 --seconds 3600
     python measure/fuzz.py 5000 --targets record --seed 2
 
-Each target runs in a process of its own with limited memory. Every input must be accepted or refused: by the library
+Each target runs in processes of its own with limited memory, as many at a time as --jobs says, each from another seed.
+Every input must be accepted or refused: by the library
 with a ValueError or OSError of one line, by the command line with exit status 2 and one line. Anything else is a
 failure: it ends the target, and the input is kept in a file that the output names.
 
@@ -13,6 +15,7 @@ the opcodes of its pickle, the values of a JSON file, the words of a command.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -23,7 +26,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
@@ -32,6 +37,7 @@ import torch
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
+SMALLEST = 100  # inputs for which a process of their own is worth its start
 MEMORY = 4 * 2**30  # bytes of addresses that a target may use beyond what it has before the first input
 TEXT = "".join(f"Person {i}. Born in {'Oslo Kyoto Turku'.split()[i % 3]}, Where was it?\n" for i in range(3))
 QUESTIONS = "Where was Person 1?\tKyoto\nWhere was Person 2?\tTurku\n"
@@ -150,7 +156,8 @@ def refused(read, *arguments, starts: str = ""):
 
 
 def command(*words: str) -> None:
-    said = io.StringIO()
+    said, notes = io.StringIO(), []
+    editions.say = lambda *lines, to_stderr: notes.extend(lines)  # how a command line of another edition is read
     sys.stdin = io.StringIO("Where was Person 1?\n")
     with redirect_stdout(io.StringIO()), redirect_stderr(said):
         try:
@@ -161,6 +168,7 @@ def command(*words: str) -> None:
     lines = said.getvalue().split("\n")
     refusals = [line for line in lines if line.startswith("run.py: ")]
     assert len(refusals) == (status == 2), f"{words}: {lines}"
+    assert all(note.isprintable() for note in notes), f"{words}: {notes}"
     assert status == 0 or (lines[-2:] == [*refusals, ""] and refusals[0].isprintable()), f"{words}: {lines}"
 
 
@@ -316,6 +324,12 @@ def strange():
     folder = Path("\udcff \x1b[2J 東")
     folder.mkdir()
     os.chdir(folder)
+    digest = hashlib.file_digest
+
+    def quick_digest(file, name):  # to hash a gigabyte takes a second, and only must not give the hash of a record
+        return hashlib.sha256() if os.fstat(file.fileno()).st_size > 2**26 else digest(file, name)
+
+    hashlib.file_digest = quick_digest
     trained()
     words = [word for name, value in RUN.items() for word in (f"--{name}", str(value))]
     commands = [
@@ -430,8 +444,8 @@ TARGETS = {  # with their shares of the inputs, which are smaller where an input
 # ---------------------------------------------------------------------------------------------------------- running
 
 
-def fuzz(target: str, inputs: int, seed: int) -> None:
-    """Try `inputs` inputs in this process, in the current folder. Does not return."""
+def fuzz(target: str, inputs: int, seed: int, seconds: int) -> None:
+    """Try `inputs` inputs in this process, in the current folder, for at most `seconds` (0: any). Does not return."""
     torch.set_num_threads(1)
     for recipe in recipes.RECIPES.values():
         recipe.model.update(SIZES)
@@ -447,28 +461,40 @@ def fuzz(target: str, inputs: int, seed: int) -> None:
             try_input(content)
             Path(folder, str(i)).write_bytes(content)
         limits = ["-max_len=65536", "-len_control=0", "-rss_limit_mb=0", "-timeout=120", f"-artifact_prefix={target}-"]
-        options = [sys.argv[0], f"-runs={inputs}", f"-seed={seed + 1}", *limits, folder]
-        atheris.Setup(options, try_input, custom_mutator=change)
+        limits += [f"-runs={inputs}", f"-max_total_time={seconds}", f"-seed={seed + 1}"]
+        atheris.Setup([sys.argv[0], *limits, folder], try_input, custom_mutator=change)
         atheris.Fuzz()
 
 
-def report_on(target: str, inputs: int, seed: int) -> bool:
-    """Fuzz a target in a process of its own. Prints a line about it, and its output if it failed."""
+def run_piece(target: str, inputs: int, seed: int, seconds: int) -> tuple[list[int], str]:
+    """Fuzz a target in a process of its own. Returns its numbers, as `report_on` prints them, and its output."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [sys.executable, __file__, str(inputs), "--target", target, "--seed", str(seed)]
-        done = subprocess.run(arguments, cwd=folder, capture_output=True)
+        arguments = [str(inputs), "--target", target, "--seed", str(seed), "--seconds", str(seconds)]
+        done = subprocess.run([sys.executable, __file__, *arguments], cwd=folder, capture_output=True)
         said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
         numbers = dict.fromkeys(("INITED", "DONE"), ("0", "0", "0"))
         found = re.findall(r"#(\d+)\s+(INITED|DONE)\s+cov: (\d+) ft: \d+ corp: (\d+)/", said)
         numbers |= {event: (count, edges, kept) for count, event, edges, kept in found}
         (_, before, seeds), (count, after, kept) = numbers["INITED"], numbers["DONE"]
-        print(f"{target}: {int(count):,} inputs, {after} edges of src/ reached ({before} by the seeds), ", end="")
-        print(f"{int(kept) - int(seeds)} inputs did something new, {int(done.returncode != 0)} failures", flush=True)
-        if done.returncode:
-            for file in Path(folder).glob(f"{target}-*"):
-                print(f"the input: {shutil.copy(file, '.')}")
+        for file in Path(folder).glob(f"{target}-*"):
+            said += f"\nthe input: {shutil.copy(file, '.')}\n"
+    new = max(0, int(kept) - int(seeds))
+    return [int(count), int(after), int(before), new, int(done.returncode != 0)], said
+
+
+def report_on(target: str, inputs: int, seed: int, seconds: int, jobs: int) -> int:
+    """Fuzz a target in up to `jobs` processes. Prints a line about it, and what failed. Returns the failures."""
+    pieces = min(jobs, -(-inputs // SMALLEST))
+    share = -(-inputs // pieces)
+    with ThreadPoolExecutor(pieces) as pool:
+        found = list(pool.map(lambda i: run_piece(target, share, seed + 1000 * i, seconds), range(pieces)))
+    counts, after, before, new, failures = zip(*[numbers for numbers, _ in found], strict=True)
+    print(f"{target}: {sum(counts):,} inputs, {max(after)} edges of src/ reached, {max(before)} by the seeds, ", end="")
+    print(f"{sum(new)} inputs did something new, {sum(failures)} failures", flush=True)
+    for (*_, failed), said in found:
+        if failed:
             print(said[-4000:])
-    return done.returncode == 0
+    return sum(failures)
 
 
 if __name__ == "__main__":
@@ -476,6 +502,8 @@ if __name__ == "__main__":
     parser.add_argument("inputs", type=int, help="number of inputs, of all targets together")
     parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--seconds", type=int, default=0, help="at most, of all targets together (default: any)")
     parser.add_argument("--target", choices=list(TARGETS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     import atheris
@@ -483,8 +511,12 @@ if __name__ == "__main__":
     if arguments.target is None:
         total = sum(TARGETS[target][1] for target in arguments.targets)
         shares = {target: -(-arguments.inputs * TARGETS[target][1] // total) for target in arguments.targets}
-        failed = [target for target, share in shares.items() if not report_on(target, share, arguments.seed)]
-        sys.exit(len(failed))
+        # Each gets an equal part of what is left of the time, so that what one leaves is for those after it.
+        failures, end = 0, time.monotonic() + arguments.seconds
+        for left, (target, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+            seconds = max(1, int(end - time.monotonic()) // left) if arguments.seconds else 0
+            failures += report_on(target, share, arguments.seed, seconds, arguments.jobs)
+        sys.exit(min(failures, 100))
     modules = [".".join(file.relative_to(SRC).with_suffix("").parts) for file in SRC.rglob("*.py")]
     with atheris.instrument_imports(include=modules):
         import recipes
@@ -494,10 +526,11 @@ if __name__ == "__main__":
         from attention import VARIANTS
         from dataset import CharCorruptionDataset, NameDataset, encode_questions, read_corpus, read_places, read_text
         from fast.corpus_file import open_documents
+        from handout import commands as editions
         from safe import flags as grammar
         from safe import unfinished
         from safe.files import file_sha256, model_of, read_parameters
         from trust import report_sections
         from trust.asking import trust
         from trust.report import read_run
-    fuzz(arguments.target, arguments.inputs, arguments.seed)
+    fuzz(arguments.target, arguments.inputs, arguments.seed, arguments.seconds)
