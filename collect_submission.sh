@@ -132,7 +132,7 @@ done
 
 if [ ${#wrong[@]} -gt 0 ]; then
   printf 'collect_submission.sh: %s\n' "${wrong[@]}" >&2 || true
-  fail "no zip was made; ./run.sh full makes what is missing"
+  fail "no zip was made; ./run.sh full with these variants makes what is missing"
 fi
 
 "$python" -I - "${manifest[@]}" <<'PYTHON'

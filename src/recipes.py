@@ -94,6 +94,7 @@ RECIPES = {
         recall_share=0.65,
         question_share=1 / 4,
         optimizer="muon",
+        weight_decay=0.3,
         min_lr_share=0.0,
         dtype="bf16",
     ),
