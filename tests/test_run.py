@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,9 @@ SHOW = ["show", "fine"]
 def test_show_prints_on_a_console_that_lacks_characters(finetuned, monkeypatch):
     console = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(console, encoding="ascii"))
-    assert run.main(SHOW) == 0
+    monkeypatch.setattr(sys, "argv", ["run.py", *SHOW])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_path(run.__file__, run_name="__main__")
     assert rb"\u25a1" in console.getvalue()
 
 
