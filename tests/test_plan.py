@@ -89,7 +89,7 @@ def test_the_proposed_command_trains_the_proposed_model_as_often_as_it_says(tmp_
     assert run.main(["plan", str(path), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     (command,) = re.findall(r"^command +python src/run.py (.*)$", said, re.M)
-    assert re.search(r"time +.* on cpu: [\d,]+ ms a step, measured\nmemory +0\.\d+ GB, measured", said)
+    assert re.search(r"time +.* on cpu: [\d,]+ ms a step, measured\nmemory +\d+\.\d+ GB, measured", said)
     assert run.main([*shlex.split(command), "--device", "cpu"]) == 0
     record = read_record(tmp_path / "vanilla.pretrain.params")
     assert record["steps"] == value(said, r"steps +([\d,]+):")
