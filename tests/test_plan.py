@@ -47,6 +47,7 @@ def test_for_the_shipped_corpus_it_proposes_the_model_and_the_steps_that_were_me
 def test_a_larger_corpus_gets_a_larger_model_and_fewer_epochs_but_not_fewer_than_a_hundred(
     tmp_path, unmeasured, monkeypatch, documents, epochs, layers
 ):
+    monkeypatch.setattr(planning, "LEAST_STEPS", 1)
     monkeypatch.setattr(planning, "READ", 650 * 29)
     monkeypatch.setattr(planning, "ROOM", 10_000)
     said = planning.plan(corpus_of(tmp_path, documents), recipe="strong", device="cpu")
@@ -83,6 +84,7 @@ def test_the_proposed_command_trains_the_proposed_model_as_often_as_it_says(tmp_
     monkeypatch.chdir(tmp_path)
     path = corpus_of(tmp_path, 12)
     monkeypatch.setattr(planning, "SHAPES", ((1, 32),))
+    monkeypatch.setattr(planning, "LEAST_STEPS", 300)  # 12 lines are one batch, so more than the recipe's 200 epochs
     small = dict(n_layer=1, n_head=1, n_embd=32, block_size=48, attn_pdrop=0.0)
     recipe = planning.replace(planning.RECIPES["quick"], model=small)
     monkeypatch.setitem(planning.RECIPES, "quick", recipe)
@@ -95,6 +97,10 @@ def test_the_proposed_command_trains_the_proposed_model_as_often_as_it_says(tmp_
     assert record["steps"] == value(said, r"steps +([\d,]+):")
     state = torch.load("vanilla.pretrain.params", weights_only=True)
     assert sum(tensor.numel() for tensor in state.values()) == value(said, r": ([\d,]+) parameters")
+
+
+def test_few_lines_are_read_more_often(tmp_path, unmeasured):
+    assert value(planning.plan(corpus_of(tmp_path, 60), device="cpu"), r"steps +([\d,]+):") >= planning.LEAST_STEPS
 
 
 def test_a_model_that_memory_cannot_hold_is_not_tried(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ ROOM = 1000  # parameters for each document, by the second of these
 SHAPES = ((3, 96), (4, 128), (4, 256), (6, 384), (8, 512), (12, 768), (16, 1024), (24, 1536), (32, 2048), (48, 3072))
 HEAD = 32  # channels of an attention head where the recipe has no number
 READ = 650 * 2937  # lines that the model with 88% had read; each line was read 650 times
+LEAST_STEPS = 2000  # of which `quick` needs most: after 600 steps 60 lines were learned, and no question was answered
 LEAST_EPOCHS = 100  # a hundred readings gave a bit a parameter, a thousand two bits (arXiv 2404.05405)
 BYTES = 16  # of a parameter while it is trained: itself, its gradient, two moments
 ENOUGH, PATIENCE = 8, 2.0  # steps to measure, or seconds after the first of them
@@ -62,7 +63,8 @@ def plan(
     corpus = stages.open_corpus(path, block, chosen, asked)
     sizes = sizes_for(corpus, chosen)
     epochs = min(chosen.pretrain.max_epochs, max(LEAST_EPOCHS, READ // len(corpus)))
-    running = Running(max_epochs=epochs if epochs < chosen.pretrain.max_epochs else None, device=device)
+    epochs = max(epochs, -(-LEAST_STEPS // -(-len(corpus) // chosen.pretrain.batch_size)))
+    running = Running(max_epochs=epochs if epochs != chosen.pretrain.max_epochs else None, device=device)
     config = GPTConfig(**stages.config_fields("vanilla", corpus.vocabulary, chosen, sizes))
     with stages.placed(running, chosen.dtype) as where:
         with torch.device("meta"):
