@@ -168,7 +168,7 @@ class Trainer:
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last line of the log
         self.line: dict[str, float] = {}  # the last line of the log
         self.measured: dict[str, float] = {}  # the last one with the validation loss
-        self.bar: Callable[..., Any] = tqdm  # src/safe/progress.py has one that says more
+        self.bar: Any = None  # for src/safe/progress.py, whose bar says more than the one made below
 
     def train(self) -> dict[str, float]:
         """Run all epochs. Returns the last line of the log, with the seconds that training took."""
@@ -177,7 +177,7 @@ class Trainer:
         hidden = not self.show_progress or sys.stderr is None
         # A run that stopped at the end of an epoch goes back to it: the validation loss may be missing.
         first_epoch = max(0, self.steps_done - 1) // self.steps_per_epoch + 1
-        with self.bar(initial=self.steps_done, total=self.total_steps, unit="step", disable=hidden) as bar:
+        with self.bar or tqdm(initial=self.steps_done, total=self.total_steps, unit="step", disable=hidden) as bar:
             for epoch in range(first_epoch, config.max_epochs + 1):
                 model.train()
                 done = self.steps_done - (epoch - 1) * self.steps_per_epoch

@@ -82,7 +82,7 @@ def test_the_bar_shows_the_loss_from_the_first_step_on_and_the_accuracy_once_it_
 
     trainer = Trainer(Slow(), rows, rows, TrainerConfig(max_epochs=2, batch_size=1, learning_rate=1e-9), on_log=on_log)
     bar = Bar(trainer, file=shown, ascii=True, dynamic_ncols=False)
-    trainer.bar = lambda **how: bar
+    trainer.bar = bar
     trainer.train()
     draws = shown.getvalue().split("\r")
     assert "1/6" in draws[2] and draws[2].rstrip().endswith("loss 4.000]") and "<" in draws[2]

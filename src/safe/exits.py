@@ -44,7 +44,8 @@ def unread() -> None:
 def say(*lines: str, to_stderr: bool = False) -> None:
     """Print what the user should know. A display that fails, as its reader has left, is no reason to stop."""
     with suppress(OSError, ValueError):
-        for line in "\n".join(lines).split("\n") if lines else []:  # names of files are in them
+        for line in [line for text in lines for line in text.split("\n")]:
+            # A name of a file that is in it may hold control characters.
             print(printable(line), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 

@@ -197,8 +197,7 @@ def make_trainer(
     run.watch(trainer)
     continued = f", continued after step {trainer.steps_done:,}" if trainer.steps_done else ""
     say(f"computed in {how}{continued}")
-    bar = Bar(trainer)
-    trainer.bar = lambda **how: bar
+    trainer.bar = Bar(trainer)
     return trainer, how
 
 

@@ -18,9 +18,8 @@ from vocabulary import Vocabulary
 class Packed:
     """What model.js needs. Without `weights`, `why_not` says for people why the page cannot compute the model."""
 
-    about: dict[
-        str, Any
-    ]  # config, vocabulary, longest answer, and sizes: (name, number of elements) of each tensor, in their order
+    # Config, vocabulary, longest answer, and sizes: (name, number of elements) of each tensor, in their order.
+    about: dict[str, Any]
     weights: str  # base64 of all tensors, little-endian float16
     why_not: str = ""
 
