@@ -3,6 +3,7 @@
     python measure/accuracy.py --recipe course --seeds 0 1 2                      # trained on data/, evaluated on dev
     python measure/accuracy.py --recipe quick --data data/quick --holdout 30      # to choose settings without using dev
     python measure/accuracy.py --set pretrain.learning_rate=3e-3 --set question_share=0.25
+    python measure/accuracy.py --variants perceiver --option bottleneck_dim=64
 
 A run is one variant with one seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at
 a time, each in its own process. Several share one GPU well; `--device cuda:0 cuda:1` uses two. Prints one line per run
@@ -19,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
@@ -44,6 +46,17 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     return recipe
 
 
+def options_of(variant: str, settings: list[str]) -> dict[str, Any]:
+    """The options `name=value` of a variant, as the types of their defaults. Raises ValueError for an unknown name."""
+    known, options = VARIANTS[variant].options, {}
+    for setting in settings:
+        name, value = setting.split("=", 1)
+        if name not in known:
+            raise ValueError(f"the variant {variant} has no option {name}: choose from {', '.join(known) or 'none'}")
+        options[name] = type(known[name].default)(value)
+    return options
+
+
 def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | None) -> dict:
     """All four stages of one variant and seed. Returns the accuracies, losses and times as a dict."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
@@ -62,7 +75,8 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
         train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
         test.write_text("".join(rows[begin:end]), encoding="utf-8")
     common = {"seed": seed, "recipe": args.recipe, "device": device}
-    result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set}
+    options = options_of(variant, args.option)
+    result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set, **options}
     result |= {"fold": args.fold} if args.holdout else {}
 
     def accuracy(params: str) -> float:
@@ -70,10 +84,10 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
         return 100 * found["correct"] / found["total"]
 
     if not args.skip_scratch:
-        finetune(variant, corpus, f"{path}.scratch.params", train, **common)
+        finetune(variant, corpus, f"{path}.scratch.params", train, **common, **options)
         result["scratch"] = accuracy(f"{path}.scratch.params")
     asked = {"finetune_corpus_path": train if mixed else None, "eval_corpus_path": test}
-    pretrained = pretrain(variant, corpus, f"{path}.pretrain.params", **asked, **common)
+    pretrained = pretrain(variant, corpus, f"{path}.pretrain.params", **asked, **common, **options)
     if mixed:
         result["mixed"] = accuracy(f"{path}.pretrain.params")
     finetuned = finetune(
@@ -96,6 +110,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=["vanilla"], choices=list(VARIANTS))
     parser.add_argument("--recipe", default="course", choices=list(RECIPES), help="default: course")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the recipe")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the variants")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--holdout", type=int, default=0, help="evaluate on this many train rows, left out of training")
     parser.add_argument("--fold", type=int, default=0, help="which rows to hold out: 0 the last, 1 those before, ...")
@@ -108,6 +123,11 @@ def main() -> None:
     for name in ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv"):
         if not (args.data / name).is_file():
             parser.error(f"--data {args.data}: there is no {name}")
+    for variant in args.variants:
+        try:
+            options_of(variant, args.option)
+        except ValueError as error:
+            parser.error(f"--option: {error}")
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
