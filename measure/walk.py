@@ -13,6 +13,7 @@ import gc
 import io
 import sys
 import tempfile
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -65,10 +66,12 @@ def step_of(words: list[str]) -> Walk:
 
     def walked(self: trainer.Trainer) -> dict[str, float]:
         sys.setprofile(walk)
+        threading.setprofile(walk)  # a step on a CPU starts threads
         try:
             return train(self)
         finally:
             sys.setprofile(None)
+            threading.setprofile(None)
 
     def counted(tokens: float, config: trainer.TrainerConfig) -> float:
         steps.append(tokens)

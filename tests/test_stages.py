@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields
 from functools import partial
@@ -376,10 +377,12 @@ def entered_files():
             files.add(path.relative_to(SRC).as_posix())
 
     sys.setprofile(note)
+    threading.setprofile(note)
     try:
         yield files
     finally:
         sys.setprofile(None)
+        threading.setprofile(None)
 
 
 # What is called with a line of the log: it is written, and held-out questions are answered for it. And the bar.

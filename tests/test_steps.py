@@ -1,26 +1,32 @@
 """Faster steps (src/fast/steps.py) train the same model as the plain step, and `fastest` picks the right one."""
 
 import math
+import threading
+import time
+from functools import partial
 
 import pytest
 import torch
 import torch.nn as nn
 
+import stages
 from attention import VARIANTS
 from conftest import needs_cuda
 from fast import device, steps
 from fast.steps import ByLengthStep, PackedStep, fastest
 from optimizer import make_optimizer
+from safe.running import Running
 from trainer import Trainer, TrainerConfig
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-@pytest.mark.parametrize("kind", [PackedStep, ByLengthStep])
+@pytest.mark.parametrize("kind", [PackedStep, ByLengthStep, partial(ByLengthStep, n_threads=2)])
 def test_a_packed_step_has_the_loss_and_the_gradients_of_the_batch(corpus, make_model, variant, kind, monkeypatch):
-    """ByLengthStep computes a few rows at a time, each group as wide as its longest row."""
+    """ByLengthStep computes a few rows at a time, each part as wide as its longest row."""
     monkeypatch.setattr(steps, "ROWS_TOGETHER", 3)
+    monkeypatch.setattr(steps, "LEAST_ROWS", 1)
     model = make_model(variant=variant, n_layer=3)
     x, y = corpus.batch(torch.arange(8))
     y[3] = 0  # a row without a target
@@ -39,9 +45,89 @@ def test_a_packed_step_has_the_loss_and_the_gradients_of_the_batch(corpus, make_
     torch.testing.assert_close([p.grad for p in model.parameters()], list(gradients), rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(grad_norm, torch.cat([g.flatten() for g in gradients]).norm(), rtol=1e-4, atol=0)
     if kind is ByLengthStep:
-        assert len(widths) == 3 and widths == sorted(widths) and widths[0] < widths[-1]
-    else:
+        assert len(widths) == 3 and widths == sorted(widths, reverse=True) and widths[0] > widths[-1]
+    elif kind is PackedStep:
         assert widths == [64]
+    else:
+        assert len(widths) == 3
+
+
+@pytest.fixture
+def three_threads(corpus, make_model, monkeypatch):
+    """(model, a step on three threads, x, y): eight rows of three targets and more, in six parts, with dropout."""
+    monkeypatch.setattr(steps, "ROWS_TOGETHER", 2)
+    monkeypatch.setattr(steps, "LEAST_ROWS", 1)
+    model = make_model(embd_pdrop=0.2, resid_pdrop=0.2, attn_pdrop=0.2)
+    steps.use_fast_dropout(model)
+    step = ByLengthStep(model.train(), None, TrainerConfig(), n_threads=3)
+    yield model, step, *corpus.batch(torch.arange(8))
+    vars(steps.OF_THREAD).pop("generator", None)  # a test that computes parts in the main thread leaves one there
+
+
+def result_of(model, step, x, y):
+    torch.manual_seed(0)
+    model.zero_grad()
+    loss = step.backward(x, y)
+    return [loss, torch.rand(1), *(p.grad for p in model.parameters())]
+
+
+def test_threads_compute_the_bits_of_one_thread_whoever_is_first(three_threads):
+    model, step, x, y = three_threads
+    plain_loss, ends = step.loss, []
+
+    def delayed(x, *rest):
+        loss = plain_loss(x, *rest)
+        time.sleep(next(delays))
+        ends.append((threading.get_ident(), len(x)))
+        return loss
+
+    step.loss = delayed
+    orders = []
+    for waits in ([0.2, 0, 0.1, 0, 0, 0], [0, 0.1, 0, 0.2, 0, 0]):
+        delays, ends = iter(waits), []
+        threaded = result_of(model, step, x, y)
+        assert len({thread for thread, _ in ends}) > 1 and threading.get_ident() not in dict(ends)
+        orders.append(threaded)
+    delays, step.map, ends = iter([0] * 6), map, []
+    alone = result_of(model, step, x, y)
+    assert {thread for thread, _ in ends} == {threading.get_ident()}
+    for threaded in orders:
+        for a, b in zip(threaded, alone, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_parts_draw_different_dropout_and_every_step_draws_anew(three_threads):
+    model, step, x, y = three_threads
+    seeds = []
+    step.map = lambda part, parts, given: seeds.append(given) or map(part, parts, given)
+    torch.manual_seed(0)
+    losses = [step.backward(x, y).item() for _ in range(2)]
+    assert losses[0] != losses[1] and len({seed for given in seeds for seed in given}) == sum(map(len, seeds))
+    torch.manual_seed(0)
+    assert [step.backward(x, y).item() for _ in range(2)] == losses
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 24, 33, 128])
+def test_every_row_with_targets_is_in_one_part_and_parts_are_balanced(make_model, n_threads, n_rows):
+    step = ByLengthStep(make_model(), None, TrainerConfig(), n_threads=n_threads)
+    lengths = torch.randint(0, 65, (n_rows,))
+    parts = step.parts(lengths)
+    assert sorted(torch.cat(parts).tolist() if parts else []) == lengths.nonzero()[:, 0].tolist()
+    assert all(1 <= len(part) <= steps.ROWS_TOGETHER for part in parts)
+    n_used = min(n_threads, len(parts))
+    if n_rows >= n_threads * steps.ROWS_TOGETHER:  # no thread has a whole part more to do than another
+        assert len(parts) >= n_threads
+    elif n_used > 1:
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert min(map(len, parts)) >= steps.LEAST_ROWS
+
+
+def test_a_stage_gives_torch_its_threads_back():
+    before = torch.get_num_threads()
+    with stages.placed(Running(device="cpu")):
+        torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -73,6 +159,17 @@ def test_fastest_on_a_cpu_is_a_step_by_length(corpus, make_model):
     assert type(arguments["step"]) is ByLengthStep and arguments.keys() == {"optimizer", "step"}
     assert not arguments["step"].bf16, "slower than float32 on a CPU"
     assert description == f"float32 ({torch.get_float32_matmul_precision()} precision), no padding"
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_on_a_cpu_torch_has_one_thread_and_the_step_the_others(corpus, make_model, compiled, monkeypatch):
+    monkeypatch.setattr(steps, "compile_parts", lambda model, dynamic: None)
+    with stages.placed(Running(device="cpu")):
+        torch.set_num_threads(3)
+        arguments, description = fastest(make_model(), corpus, TrainerConfig(), compile="on" if compiled else "auto")
+        assert torch.get_num_threads() == (3 if compiled else 1), "a compiled model runs in one thread of Python"
+        assert arguments["step"].n_threads == (1 if compiled else 3)
+        assert ("3 parts at a time" in description) == (not compiled)
 
 
 def test_fastest_leaves_a_model_that_takes_no_rows_to_the_plain_step():

@@ -1,8 +1,12 @@
-"""Dropout that is not the slowest part of training on a CPU."""
+"""Dropout that is not the slowest part of training on a CPU, and that each thread can draw for itself."""
+
+import threading
 
 import torch
 import torch.nn as nn
 from torch import Tensor
+
+OF_THREAD = threading.local()  # .generator, where it is set: what this thread draws from, instead of torch's generator
 
 
 class Dropout(nn.Dropout):
@@ -19,7 +23,8 @@ class Dropout(nn.Dropout):
         if not self.training or dropped in (0, 2**16) or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         n = x.numel()
-        integers = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
+        integers = torch.empty(-(-n // 4), dtype=torch.int64)
+        integers.random_(-(2**63), None, generator=getattr(OF_THREAD, "generator", None))  # all 64 bits
         kept = integers.view(torch.int16)[:n] >= dropped - 2**15
         return x * (kept * torch.tensor(2**16 / (2**16 - dropped), dtype=x.dtype)).view(x.shape)
 

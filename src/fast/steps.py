@@ -9,7 +9,8 @@ import inspect
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import MethodType
 from typing import Any
@@ -19,13 +20,14 @@ import torch.nn as nn
 from torch import Tensor
 
 from fast.device import has_bf16
-from fast.dropout import use_fast_dropout
+from fast.dropout import OF_THREAD, use_fast_dropout
 from fast.graphed import GraphedStep
 from fast.rows import PackedRows, row_lengths
 from optimizer import make_optimizer
 from trainer import TrainerConfig, batches, ignored_by
 
-ROWS_TOGETHER = 16  # rows of like length that a CPU computes at a time
+ROWS_TOGETHER = 16  # rows of like length that a thread of a CPU computes at a time, at most
+LEAST_ROWS = 8  # with fewer, Python takes longer than a thread of its own saves
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
 
@@ -72,27 +74,53 @@ class PackedStep:
 
 
 class ByLengthStep(PackedStep):
-    """A packed step on a CPU: a few rows at a time, the short ones first.
+    """A packed step on a CPU: a few rows of like length at a time, on every thread.
 
     Attention on whole rows is as wide as the longest of them. A GPU minds many small products more than wide ones; a
     CPU does not.
+
+    `n_threads` threads compute a part each, and meet once a step. torch would divide every operation among its threads
+    instead: they meet hundreds of times a step, and beside other programs each waits for one that has no core. The
+    result does not depend on who is first: gradients are added in the order of the parts, and each part has a seed of
+    its own for dropout. With more threads the parts are smaller, and other roundings follow.
     """
+
+    def __init__(self, *arguments: Any, n_threads: int = 1, **named: Any):
+        super().__init__(*arguments, **named)
+        self.n_threads = n_threads
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.map: Any = ThreadPoolExecutor(n_threads, "step").map  # in order; the main thread only waits
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None = None) -> Tensor:
         ignore_index = self.model.ignore_index
-        loss, n_targets = torch.zeros(()), (y != ignore_index).sum()
+        total, n_targets = torch.zeros(()), (y != ignore_index).sum()
         lengths = row_lengths(y, ignore_index)  # (B,)
-        for rows in lengths.argsort().split(ROWS_TOGETHER):
-            T = int(lengths[rows].max())
-            if T == 0:  # no targets
-                continue
-            part_x, part_y = x[rows, :T], y[rows, :T]
+
+        def part(rows: Tensor, seed: int) -> tuple[Tensor, Sequence[Tensor | None]]:
+            """(loss, gradients) of some rows, as shares of the batch's."""
+            part_x, part_y = (z[rows, : int(lengths[rows].max())] for z in (x, y))
             # A loss is a mean over targets, and the parts have different numbers of them.
             share = (part_y != ignore_index).sum() / n_targets
-            part = self.loss(part_x, part_y, lengths[rows], int(lengths[rows].sum())) * share
-            part.backward()
-            loss += part.detach()
-        return loss
+            OF_THREAD.generator = torch.Generator().manual_seed(seed)
+            loss = self.loss(part_x, part_y, lengths[rows], int(lengths[rows].sum())) * share
+            return loss.detach(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
+
+        parts = self.parts(lengths)
+        seeds = torch.randint(2**62, (len(parts),)).tolist()  # from the generator that checkpoints keep
+        for loss, gradients in self.map(part, parts, seeds):
+            total += loss
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if parameter.grad is None:
+                    parameter.grad = gradient
+                elif gradient is not None:
+                    parameter.grad += gradient
+        return total
+
+    def parts(self, lengths: Tensor) -> list[Tensor]:
+        """The rows that have targets, the longest first: groups of like length, each dealt to the threads."""
+        rows = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
+        n = max(1, min(self.n_threads, len(rows) // LEAST_ROWS))
+        return [group[i::n] for group in rows.split(ROWS_TOGETHER * n) for i in range(min(n, len(group)))]
 
 
 class DistributedStep(PackedStep):
@@ -208,12 +236,15 @@ def fastest(
         arguments["show_progress"] = processes.is_first
     elif graphed:
         arguments["split"] = counted(ignored_by(dataset))
-        step = PackedStep(model, optimizer, config, forward, bf16)
-        rows = min(config.batch_size, len(dataset))
-        arguments["step"] = GraphedStep(step, rows, slots_for(dataset, config, device))
+        rows, slots = min(config.batch_size, len(dataset)), slots_for(dataset, config, device)
+        arguments["step"] = GraphedStep(PackedStep(model, optimizer, config, forward, bf16), rows, slots)
+    elif device.type == "cpu":
+        n_threads = 1 if compiled else torch.get_num_threads()  # torch's compiler does not work for several at a time
+        torch.set_num_threads(torch.get_num_threads() // n_threads)
+        description += [f"{n_threads} parts at a time"] * (n_threads > 1)
+        arguments["step"] = ByLengthStep(model, optimizer, config, forward, bf16, n_threads=n_threads)
     else:
-        kind = ByLengthStep if device.type == "cpu" else PackedStep
-        arguments["step"] = kind(model, optimizer, config, forward, bf16)
+        arguments["step"] = PackedStep(model, optimizer, config, forward, bf16)
     return arguments, ", ".join([*description, "no padding"])
 
 
