@@ -5,6 +5,8 @@
     python measure/bench.py --data DIR           # with the course's files
     python measure/bench.py --gpus 1 2           # a large model on one GPU and on two
     python measure/bench.py --deterministic      # each of our rows again with what --deterministic costs
+    python measure/bench.py --old DIR            # each of our rows also with another checkout of this project, in turn
+    python measure/bench.py --start [--old DIR]  # whole commands that do next to nothing; see starting.py
     python measure/bench.py --shared [--old DIR] # a step of `quick` on two cores that others use too; see sharing.py
 
 The rows "plain" are the loop of plain_loop.py. The rows "plain (--plain)" are the core alone: the Trainer's own step,
@@ -58,6 +60,7 @@ from model import GPT, GPTConfig
 from recipes import RECIPES
 from safe.running import Running
 from sharing import print_shared
+from starting import print_starts
 from trainer import Trainer, TrainerConfig
 
 ROWS = {
@@ -335,8 +338,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="measure all rows this often and keep the best of each")
     parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on this many GPUs instead")
     parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels too")
+    parser.add_argument("--start", action="store_true", help="measure how long commands take to start instead")
     parser.add_argument("--shared", action="store_true", help="measure a step beside other programs instead (Linux)")
-    parser.add_argument("--old", type=Path, help="with --shared: a checkout of the commit to compare with")
+    parser.add_argument("--old", type=Path, help="a checkout of the commit to compare with")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
@@ -350,6 +354,9 @@ def main() -> None:
             print(json.dumps(found))
         return
     print_machine(args.device)
+    if args.start:
+        print_starts(args.old, args.repeats, args.device)
+        return
     if args.shared:
         print_shared(args.old, args.repeats)
         return
@@ -359,10 +366,14 @@ def main() -> None:
     rows = list(ROWS[args.device])
     if args.deterministic:
         rows += [f"{row} deterministic" for row in rows if row.startswith("ours")]
+    programs = {row: Path(__file__) for row in rows}
+    if args.old:
+        programs |= {f"old: {row}": args.old / "measure" / "bench.py" for row in rows if row.startswith("ours")}
     best: dict[str, dict[str, float]] = {}
     for _ in range(args.repeats):
-        for row in rows:
-            found = in_own_process([__file__, "--row", row, "--steps", str(n_steps)], args.device, args.data)
+        for row, program in programs.items():
+            arguments = [str(program), "--row", row.removeprefix("old: "), "--steps", str(n_steps)]
+            found = in_own_process(arguments, args.device, args.data)
             smaller = ("step", "memory", "start_up", "answers", "answers_ended")
             kept = best.get(row, found)
             best[row] = {k: (min if k in smaller else max)(v, kept[k]) for k, v in found.items()}
