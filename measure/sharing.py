@@ -1,8 +1,7 @@
 """A step of `quick` on two cores that others use as well: what waiting threads cost. `bench.py --shared` calls this.
 
 The program that is measured is `src/run.py pretrain` itself, old and new in turn. "Old" is the commit of another
-checkout (`git worktree add ../old COMMIT`), or, without one, this commit with the settings that OpenMP has by default.
-Busy processes count and do nothing else. All of them share the two cores.
+checkout (`git worktree add ../old COMMIT`). Busy processes count and do nothing else. All of them share the two cores.
 
 A fair scheduler gives every thread that wants to run an equal share. Beside k busy processes the two threads of a run
 get two of k + 2 shares, so that a step takes (k + 2) / 2 times as long. Among n runs at once it takes n times as long.
@@ -21,7 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 30  # 300 steps of data/quick: some ten seconds on two idle cores
-SPINNING = {"GOMP_SPINCOUNT": "300000"}  # GNU's OpenMP without OMP_WAIT_POLICY: a thread waits awake for about 3 ms
 BUSY = "while True: pass"
 # name, busy processes, runs at once, how many times as long a step takes with a fair share
 ROWS = [
@@ -34,18 +32,16 @@ ROWS = [
 ALLOWED, SLOWER_ALONE = 1.3, 1.02  # times a fair share; times the old step
 
 
-def start(command: list[str], cores: list[int], environment: dict[str, str]) -> subprocess.Popen:
+def start(command: list[str], cores: list[int]) -> subprocess.Popen:
     """A process on these cores only."""
     pin = f"import os, sys; os.sched_setaffinity(0, {cores}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-c", pin, *command], env=environment, stdout=quiet, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen([sys.executable, "-c", pin, *command], stdout=quiet, stderr=subprocess.PIPE)
 
 
 @contextmanager
 def busy(count: int, cores: list[int]) -> Iterator[None]:
-    processes = [start(["-c", BUSY], cores, dict(os.environ)) for _ in range(count)]
+    processes = [start(["-c", BUSY], cores) for _ in range(count)]
     try:
         yield
     finally:
@@ -54,16 +50,16 @@ def busy(count: int, cores: list[int]) -> Iterator[None]:
             process.communicate()
 
 
-def seconds_of_step(checkout: Path, settings: dict[str, str], n_busy: int, n_runs: int, cores: list[int]) -> float:
+def seconds_of_step(checkout: Path, n_busy: int, n_runs: int, cores: list[int]) -> float:
     """The median over the log's intervals of 50 steps, and over the runs at once."""
-    data, environment = ROOT / "data" / "quick", {**os.environ, **settings}
+    data = ROOT / "data" / "quick"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(busy(n_busy, cores))
         command = [str(checkout / "src" / "run.py"), "pretrain", "vanilla", str(data / "wiki.txt"), "--recipe", "quick"]
         command += ["--finetune_corpus_path", str(data / "birth_places_train.tsv"), "--device", "cpu"]
         command += ["--max_epochs", str(EPOCHS), "--writing_params_path"]
-        runs = [start([*command, str(folder / str(i))], cores, environment) for i in range(n_runs)]
+        runs = [start([*command, str(folder / str(i))], cores) for i in range(n_runs)]
         for run in runs:
             _, told = run.communicate()
             if run.returncode:
@@ -79,18 +75,17 @@ def seconds_from(log: Path) -> float:
 
 def print_shared(old: Path | None, repeats: int) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
-    programs = {"old": (old or ROOT, {} if old else SPINNING), "new": (ROOT, {})}
-    print(
-        "| | fair | old ms/step | | of fair | new ms/step | | of fair | within |\n|---|--:|--:|--:|--:|--:|--:|--:|---|"
-    )
+    checkouts = ({"old": old} if old else {}) | {"new": ROOT}
+    columns = [f"{name} ms/step | | of fair" for name in checkouts]
+    print(f"| | fair | {' | '.join(columns)} | within |\n|---|--:|{'--:|--:|--:|' * len(checkouts)}---|", flush=True)
     alone: dict[str, float] = {}
     for row, n_busy, n_runs, fair in ROWS:
         cells, within = [row, f"{fair:.1f}x"], True
-        for name, (checkout, settings) in programs.items():
+        for name, checkout in checkouts.items():
             # Other programs on the machine can only make a step slower: the best of several.
-            seconds = min(seconds_of_step(checkout, settings, n_busy, n_runs, cores) for _ in range(repeats))
+            seconds = min(seconds_of_step(checkout, n_busy, n_runs, cores) for _ in range(repeats))
             times = seconds / alone.setdefault(name, seconds)
             cells += [f"{1000 * seconds:.1f}", f"{times:.2f}x", f"{times / fair:.2f}"]
-            limit = ALLOWED if fair > 1 else SLOWER_ALONE * alone["old"] / alone[name]
+            limit = ALLOWED if fair > 1 else SLOWER_ALONE * alone.get("old", seconds) / seconds
             within = times / fair <= limit
         print(f"| {' | '.join(cells)} | {'yes' if within else 'no'} |", flush=True)

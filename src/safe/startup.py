@@ -18,8 +18,8 @@ def thread_settings(root: Path = Path("/")) -> dict[str, str]:
     """Environment variables for OpenMP, which computes torch's operations on the cores of a CPU.
 
     The number of threads is left to torch, which counts the cores that this process may use, unless a quota grants it
-    less than all of their time, as in a container. How threads wait is left to OpenMP: with OMP_WAIT_POLICY=PASSIVE
-    they leave their core to other programs, and a step of `quick` takes twice as long (docs/speed.md).
+    less than all of their time, as in a container. How OpenMP's threads wait is left to it: a step on a CPU has threads
+    of its own (fast/steps.py), and what else is computed there is short.
     """
     settings = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
