@@ -53,7 +53,7 @@ import dataset as data
 import plain_loop
 import stages
 from corpus_size import peak_memory
-from fast.device import processes_of_torchrun
+from fast.device import processes_of_torchrun, threads_restored
 from fast.rows import CachedReader, row_lengths
 from fast.steps import fastest
 from model import GPT, GPTConfig
@@ -133,6 +133,7 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
         return found | measure_answers(who, config, corpus, where, folder / "birth_dev.tsv")
 
 
+@threads_restored()
 def train_a_while(
     model: torch.nn.Module,
     text: str,

@@ -61,6 +61,8 @@ def seconds_of_step(checkout: Path, n_busy: int, n_runs: int, cores: list[int]) 
         command += ["--max_epochs", str(EPOCHS), "--writing_params_path"]
         runs = [start([*command, str(folder / str(i))], cores) for i in range(n_runs)]
         for run in runs:
+            stack.callback(run.kill)  # if one of them fails; those that have ended do not mind
+        for run in runs:
             _, told = run.communicate()
             if run.returncode:
                 sys.exit(f"bench.py: {' '.join(command)}: {told.decode().strip()}")
@@ -81,9 +83,9 @@ def print_shared(old: Path | None, repeats: int) -> None:
     alone: dict[str, float] = {}
     for row, n_busy, n_runs, fair in ROWS:
         cells, within = [row, f"{fair:.1f}x"], True
-        for name, checkout in checkouts.items():
-            # Other programs on the machine can only make a step slower: the best of several.
-            seconds = min(seconds_of_step(checkout, n_busy, n_runs, cores) for _ in range(repeats))
+        # Other programs on the machine can only make a step slower: the best of several counts.
+        found = [[seconds_of_step(each, n_busy, n_runs, cores) for each in checkouts.values()] for _ in range(repeats)]
+        for name, seconds in zip(checkouts, map(min, zip(*found, strict=True)), strict=True):
             times = seconds / alone.setdefault(name, seconds)
             cells += [f"{1000 * seconds:.1f}", f"{times:.2f}x", f"{times / fair:.2f}"]
             limit = ALLOWED if fair > 1 else SLOWER_ALONE * alone.get("old", seconds) / seconds

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import dataset as data
 from fast.corpus_file import open_documents
-from fast.device import precision, processes_of_torchrun, repeatable
+from fast.device import precision, processes_of_torchrun, repeatable, threads_restored
 from fast.rows import CachedReader
 from fast.steps import fastest
 from model import GPT, GPTConfig
@@ -274,7 +274,7 @@ def placed(running: Running, dtype: str = "tf32", processes: Any = None) -> Iter
     if not 0 <= running.seed < 2**63:
         raise ValueError(f"the seed is {running.seed}: it must be at least 0 and below 2**63")
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())  # a step on a CPU changes it
+        stack.enter_context(threads_restored())
         if device.type == "cuda":
             stack.enter_context(precision(running.dtype or dtype))
             stack.enter_context(torch.cuda.device(device))  # where CUDA graphs are recorded

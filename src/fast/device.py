@@ -22,6 +22,16 @@ def precision(dtype: str) -> Iterator[None]:
 
 
 @contextmanager
+def threads_restored() -> Iterator[None]:
+    """Give torch its number of threads back at the end. fast/steps.py changes it on a CPU."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def repeatable() -> Iterator[None]:
     """Make a GPU compute the same bits every time. Operations that cannot do so raise RuntimeError.
 

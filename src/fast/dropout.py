@@ -1,4 +1,4 @@
-"""Dropout that is not the slowest part of training on a CPU, and that each thread can draw for itself."""
+"""Dropout that is fast on a CPU. Each thread can have a generator of its own."""
 
 import threading
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-OF_THREAD = threading.local()  # .generator, where it is set: what this thread draws from, instead of torch's generator
+OF_THREAD = threading.local()  # .generator: what this thread draws from; where it is unset or None, torch's generator
 
 
 class Dropout(nn.Dropout):

@@ -26,8 +26,8 @@ from fast.rows import PackedRows, row_lengths
 from optimizer import make_optimizer
 from trainer import TrainerConfig, batches, ignored_by
 
-ROWS_TOGETHER = 16  # rows of like length that a thread of a CPU computes at a time, at most
-LEAST_ROWS = 8  # with fewer, Python takes longer than a thread of its own saves
+ROWS_TOGETHER = 16  # the most rows of a part, on a CPU
+LEAST_ROWS = 8  # the fewest rows worth a thread of their own: with fewer, Python takes longer than it saves
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
 
@@ -74,22 +74,23 @@ class PackedStep:
 
 
 class ByLengthStep(PackedStep):
-    """A packed step on a CPU: a few rows of like length at a time, on every thread.
+    """A packed step on a CPU. The parts of a batch, a few rows of like length each, are computed by several threads.
 
-    Attention on whole rows is as wide as the longest of them. A GPU minds many small products more than wide ones; a
-    CPU does not.
+    Attention on whole rows costs as much as the longest of them. On a GPU many small products cost more than a few wide
+    ones; on a CPU they do not.
 
-    `n_threads` threads compute a part each, and meet once a step. torch would divide every operation among its threads
-    instead: they meet hundreds of times a step, and beside other programs each waits for one that has no core. The
-    result does not depend on who is first: gradients are added in the order of the parts, and each part has a seed of
-    its own for dropout. With more threads the parts are smaller, and other roundings follow.
+    Each of `n_threads` threads computes one part after another, and they wait for each other once a step. torch's own
+    threads divide every operation and wait at the end of each: if another program holds a core, hundreds of times a
+    step. So torch must be set to one thread (`fastest` does so). The result does not depend on which thread ends first:
+    gradients are added in the order of the parts, and each part has a seed of its own for dropout. With another number
+    of threads the parts are others, and so are rounding and what dropout draws.
     """
 
     def __init__(self, *arguments: Any, n_threads: int = 1, **named: Any):
         super().__init__(*arguments, **named)
         self.n_threads = n_threads
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.map: Any = ThreadPoolExecutor(n_threads, "step").map  # in order; the main thread only waits
+        self.map: Callable[..., Iterable[Any]] | None = None  # decided by the first step
 
     def backward(self, x: Tensor, y: Tensor, slots: int | None = None) -> Tensor:
         ignore_index = self.model.ignore_index
@@ -97,27 +98,36 @@ class ByLengthStep(PackedStep):
         lengths = row_lengths(y, ignore_index)  # (B,)
 
         def part(rows: Tensor, seed: int) -> tuple[Tensor, Sequence[Tensor | None]]:
-            """(loss, gradients) of some rows, as shares of the batch's."""
+            """(loss, gradients) of some rows, scaled so that the sum over all parts is the batch's."""
             part_x, part_y = (z[rows, : int(lengths[rows].max())] for z in (x, y))
             # A loss is a mean over targets, and the parts have different numbers of them.
             share = (part_y != ignore_index).sum() / n_targets
             OF_THREAD.generator = torch.Generator().manual_seed(seed)
-            loss = self.loss(part_x, part_y, lengths[rows], int(lengths[rows].sum())) * share
+            try:
+                loss = self.loss(part_x, part_y, lengths[rows], int(lengths[rows].sum())) * share
+            finally:
+                OF_THREAD.generator = None
             return loss.detach(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
         parts = self.parts(lengths)
         seeds = torch.randint(2**62, (len(parts),)).tolist()  # from the generator that checkpoints keep
-        for loss, gradients in self.map(part, parts, seeds):
+        before = torch.get_rng_state()
+        for loss, gradients in (self.map or map)(part, parts, seeds):
             total += loss
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if parameter.grad is None:
-                    parameter.grad = gradient
+                if gradient is not None and parameter.grad is None:
+                    # A gradient may share its memory with another one, or lie in another order than its parameter.
+                    parameter.grad = torch.empty_like(parameter).copy_(gradient)
                 elif gradient is not None:
                     parameter.grad += gradient
+        if self.map is None:
+            # What draws from torch's generator would draw in the order in which threads come: one after another, then.
+            alone = self.n_threads == 1 or not torch.equal(torch.get_rng_state(), before)
+            self.map = map if alone else ThreadPoolExecutor(self.n_threads, "step").map
         return total
 
     def parts(self, lengths: Tensor) -> list[Tensor]:
-        """The rows that have targets, the longest first: groups of like length, each dealt to the threads."""
+        """The rows that have targets, the longest first: groups of like length, each dealt out to the threads."""
         rows = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
         n = max(1, min(self.n_threads, len(rows) // LEAST_ROWS))
         return [group[i::n] for group in rows.split(ROWS_TOGETHER * n) for i in range(min(n, len(group)))]
@@ -199,6 +209,8 @@ def fastest(
 ) -> tuple[dict[str, Any], str]:
     """The fastest way to train `model` on `dataset`: (arguments for Trainer, a description for people).
 
+    On a CPU it sets torch to one thread, since the step has threads: call it within `threads_restored`.
+
     A model whose forward takes no `rows` is trained by the plain step. `compile` is "on", "off" or "auto": on a GPU, if
     the run is long enough and the machine has a compiler.
     """
@@ -239,8 +251,8 @@ def fastest(
         rows, slots = min(config.batch_size, len(dataset)), slots_for(dataset, config, device)
         arguments["step"] = GraphedStep(PackedStep(model, optimizer, config, forward, bf16), rows, slots)
     elif device.type == "cpu":
-        n_threads = 1 if compiled else torch.get_num_threads()  # torch's compiler does not work for several at a time
-        torch.set_num_threads(torch.get_num_threads() // n_threads)
+        n_threads = 1 if compiled else torch.get_num_threads()  # compiled code is not called by several threads
+        torch.set_num_threads(torch.get_num_threads() if compiled else 1)
         description += [f"{n_threads} parts at a time"] * (n_threads > 1)
         arguments["step"] = ByLengthStep(model, optimizer, config, forward, bf16, n_threads=n_threads)
     else:

@@ -19,7 +19,7 @@ def load() -> dict[str, ModuleType]:
     path = list(sys.path)
     sys.path[:] = [str(HERE.parent)] + [entry for entry in path if Path(entry or ".").resolve() != HERE]
     try:
-        names = (*SHADOWED, "optimizer", "fast.steps", "fast.rows", "safe.files")
+        names = (*SHADOWED, "optimizer", "fast.steps", "fast.rows", "fast.device", "safe.files")
         found = {name: importlib.import_module(name) for name in names}
     finally:
         sys.path[:] = path
@@ -31,5 +31,5 @@ def load() -> dict[str, ModuleType]:
 
 modules = load()
 attention, dataset, model, trainer = (modules[name] for name in SHADOWED)
-optimizer, steps, rows = modules["optimizer"], modules["fast.steps"], modules["fast.rows"]
-files = modules["safe.files"]
+optimizer, files = modules["optimizer"], modules["safe.files"]
+steps, rows, device = (modules[f"fast.{name}"] for name in ("steps", "rows", "device"))

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from core import steps
+from core import device, steps
 from core import trainer as ours
 
 
@@ -53,10 +53,12 @@ class Trainer:
             if hasattr(rows, "batch"):
                 rows.to(self.device)
         ways: dict[str, Any] = {}
-        if getattr(self.model, "takes_layouts", False):
-            ways, _ = steps.fastest(self.model, self.train_dataset, config)
-        trainer = ours.Trainer(self.model, self.train_dataset, self.test_dataset, config, **ways, on_log=self.on_log)
-        trainer.train()
+        with device.threads_restored():
+            if getattr(self.model, "takes_layouts", False):
+                ways, _ = steps.fastest(self.model, self.train_dataset, config)
+            datasets = self.train_dataset, self.test_dataset
+            trainer = ours.Trainer(self.model, *datasets, config, **ways, on_log=self.on_log)
+            trainer.train()
         self.tokens = trainer.tokens
         if self.test_dataset is None:
             self.save_checkpoint()

@@ -50,7 +50,7 @@ class UnfinishedRun:
     """See the module. Raises ValueError for a path that another process is writing, for a checkpoint that is neither to
     be resumed nor overwritten, and for a checkpoint of another run.
 
-    machine: what the rounding of results depends on; a checkpoint of another machine continues with a warning
+    machine: what rounding and the draws of dropout depend on; a checkpoint of another machine continues with a warning
     command: what continues the run, for people
     every: seconds between checkpoints, more where writing takes long; 0: after each step
     processes: those that train one model together. They save and stop after the same step, whichever is asked to. Only
@@ -131,7 +131,8 @@ class UnfinishedRun:
                 "command with --resume, or start again with --overwrite"
             )
         if other_machine:
-            draws = " and in what dropout draws" * any(text.startswith("processes ") for text in other_machine)
+            other_draws = any(text.startswith(("processes ", "threads ")) for text in other_machine)
+            draws = " and in what dropout draws" * other_draws
             if self.first:
                 warn(f"{self.checkpoint}: the result may differ in rounding{draws}: {'; '.join(other_machine)}")
         return lines

@@ -15,7 +15,8 @@ import torch
 
 import dataset as data
 import stages
-from fast.steps import fastest
+from fast.device import threads_restored
+from fast.steps import LEAST_ROWS, fastest
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe
 from safe.job import Job, trainer_config
@@ -135,7 +136,8 @@ def measured(job: Job, config: GPTConfig) -> list[str]:
     batch = trainer_config(job).batch_size
     job.model, rows = GPT(config).to(job.device), batch
     if job.device.type == "cpu":  # where some rows say how long all of them take
-        rows = min(batch, max(4, int(QUICKLY / (6 * n_parameters * config.block_size))))
+        least = LEAST_ROWS * torch.get_num_threads()  # with fewer rows than these, fewer threads compute a step
+        rows = min(batch, max(least, int(QUICKLY / (6 * n_parameters * config.block_size))))
     (seconds, how), part = seconds_of_step(job, rows), ""
     if 4 * rows < batch:
         # Another program may have slowed the shorter step.
@@ -154,6 +156,7 @@ class EnoughMeasured(Exception):
     """Ends a training of which a few steps were to be measured."""
 
 
+@threads_restored()
 def seconds_of_step(job: Job, rows: int) -> tuple[float, str]:
     """(seconds of a step of so many rows, how it is computed). The first step is left out: it also sets up."""
     train_set, config = job.train_set.to(job.device), replace(trainer_config(job), batch_size=rows)
