@@ -6,7 +6,7 @@
     python measure/bench.py --gpus 1 2           # a large model on one GPU and on two
     python measure/bench.py --deterministic      # each of our rows again with what --deterministic costs
     python measure/bench.py --old DIR            # each of our rows also with another checkout of this project, in turn
-    python measure/bench.py --start [--old DIR]  # whole commands that do next to nothing; see starting.py
+    python measure/bench.py --start [--old DIR]  # whole commands that do next to nothing; see start_times.py
     python measure/bench.py --shared [--old DIR] # a step of `quick` on two cores that others use too; see sharing.py
 
 The rows "plain" are the loop of plain_loop.py. The rows "plain (--plain)" are the core alone: the Trainer's own step,
@@ -60,7 +60,7 @@ from model import GPT, GPTConfig
 from recipes import RECIPES
 from safe.running import Running
 from sharing import print_shared
-from starting import print_starts
+from start_times import print_starts
 from trainer import Trainer, TrainerConfig
 
 ROWS = {

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+LEAST_ROWS = 8  # of a batch, worth a thread of their own on a CPU: with fewer, Python takes longer than it saves
+
 
 @contextmanager
 def precision(dtype: str) -> Iterator[None]:

@@ -19,7 +19,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fast.device import has_bf16
+from fast.device import LEAST_ROWS, has_bf16
 from fast.dropout import OF_THREAD, use_fast_dropout
 from fast.graphed import GraphedStep
 from fast.rows import PackedRows, row_lengths
@@ -27,7 +27,6 @@ from optimizer import make_optimizer
 from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # the most rows of a part, on a CPU
-LEAST_ROWS = 8  # the fewest rows worth a thread of their own: with fewer, Python takes longer than it saves
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
 

@@ -15,8 +15,8 @@ import torch
 
 import dataset as data
 import stages
-from fast.device import threads_restored
-from fast.steps import LEAST_ROWS, fastest
+from fast.device import LEAST_ROWS, threads_restored
+from fast.steps import fastest
 from model import GPT, GPTConfig
 from recipes import RECIPES, Recipe
 from safe.job import Job, trainer_config
