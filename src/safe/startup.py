@@ -19,7 +19,7 @@ def thread_settings(root: Path = Path("/")) -> dict[str, str]:
 
     The number of threads is left to torch, which counts the cores that this process may use, unless a quota grants it
     less than all of their time, as in a container. How OpenMP's threads wait is left to it: a step on a CPU has threads
-    of its own (fast/steps.py), and what else is computed there is short.
+    of its own (fast/steps.py). `--plain`, `evaluate` and `--compile on` do not (docs/speed.md).
     """
     settings = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
