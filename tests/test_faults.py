@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import run
 import stages
 from dataset import CharCorruptionDataset, NameDataset, parse_places, read_corpus, read_places
+from fast import steps
 from fast.corpus_file import open_documents
 from kill_test import RUN, TEXT, train
 from safe import files, unfinished
@@ -469,3 +470,36 @@ def test_a_display_that_fails_ends_no_training(corpus_folder):
         assert sorted(os.listdir(way)) == ["p", "p.json", "p.log.jsonl"], way
         assert len(Path(way, "p.log.jsonl").read_text().splitlines()) == 1
         assert read_parameters(Path(way, "p"))[1]["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory", "--batch_size"),
+        ("std::bad_alloc", "--batch_size"),
+        ("could not create a primitive", "--batch_size"),
+        ("can't start new thread", "OMP_NUM_THREADS=1"),
+    ],
+)
+def test_a_step_that_runs_short_of_memory_or_threads_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, told):
+    def short(self, *arguments):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(steps.ByLengthStep, "loss", short)
+    (tmp_path / "wiki.txt").write_text(TEXT, encoding="utf-8")
+    command = ["pretrain", "vanilla", str(tmp_path / "wiki.txt"), "--writing_params_path", str(tmp_path / "p")]
+    with torch.random.fork_rng():
+        assert run.main([*command, "--device", "cpu", "--max_epochs", "1", "--n_embd", "16", "--n_layer", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and told in error.splitlines()[-1]
+
+
+def test_another_error_of_torch_is_ours_and_keeps_its_traceback(tmp_path, monkeypatch):
+    def wrong(self, *arguments):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(steps.ByLengthStep, "loss", wrong)
+    (tmp_path / "wiki.txt").write_text(TEXT, encoding="utf-8")
+    command = ["pretrain", "vanilla", str(tmp_path / "wiki.txt"), "--writing_params_path", str(tmp_path / "p")]
+    with torch.random.fork_rng(), pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run.main([*command, "--device", "cpu", "--max_epochs", "1", "--n_embd", "16", "--n_layer", "1"])

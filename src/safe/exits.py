@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from vocabulary import printable
 
+SHORT_OF_MEMORY = ("allocate", "bad_alloc", "could not create a primitive")  # torch's, C++'s and oneDNN's words
+
 
 def advice_for(error: RuntimeError) -> str:
     """What to do about an error of torch that is the user's to solve. Others are raised again."""
@@ -18,8 +20,10 @@ def advice_for(error: RuntimeError) -> str:
         return f"--compile: this machine cannot ({str(error).splitlines()[0]}): --compile off does without"
     if "Symlink loop" in str(error):  # Path.resolve, before Python 3.13
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
-        return "this does not fit into memory: lower --batch_size or the sizes of the model"
+    if "start new thread" in str(error):
+        return f"{error}: memory or a limit on processes is used up; OMP_NUM_THREADS=1 needs no threads"
+    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY):
+        return "this does not fit into memory: lower --batch_size, the sizes of the model or, on a CPU, OMP_NUM_THREADS"
     raise error
 
 
