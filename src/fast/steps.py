@@ -252,7 +252,7 @@ def fastest(
     elif device.type == "cpu":
         n_threads = 1 if compiled else torch.get_num_threads()  # compiled code is not called by several threads
         torch.set_num_threads(torch.get_num_threads() if compiled else 1)
-        description += [f"{n_threads} parts at a time"] * (n_threads > 1)
+        description += [f"up to {n_threads} parts at a time"] * (n_threads > 1)
         arguments["step"] = ByLengthStep(model, optimizer, config, forward, bf16, n_threads=n_threads)
     else:
         arguments["step"] = PackedStep(model, optimizer, config, forward, bf16)
