@@ -50,7 +50,7 @@ def options_of(variant: str, settings: list[str]) -> dict[str, Any]:
     """The options `name=value` of a variant, as the types of their defaults. Raises ValueError for an unknown name."""
     known, options = VARIANTS[variant].options, {}
     for setting in settings:
-        name, value = setting.split("=", 1)
+        name, _, value = setting.partition("=")
         if name not in known:
             raise ValueError(f"the variant {variant} has no option {name}: choose from {', '.join(known) or 'none'}")
         options[name] = type(known[name].default)(value)

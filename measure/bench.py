@@ -355,11 +355,12 @@ def main() -> None:
             print(json.dumps(found))
         return
     print_machine(args.device)
+    checkouts = ({"old": args.old} if args.old else {}) | {"new": ROOT}
     if args.start:
-        print_starts(args.old, args.repeats, args.device)
+        print_starts(checkouts, args.repeats, args.device)
         return
     if args.shared:
-        print_shared(args.old, args.repeats)
+        print_shared(checkouts, args.repeats)
         return
     if args.gpus:
         print_large(args.gpus, args.device, args.data)

@@ -75,9 +75,8 @@ def seconds_from(log: Path) -> float:
     return statistics.median((t - s) / (n - m) for (m, s), (n, t) in itertools.pairwise(at))
 
 
-def print_shared(old: Path | None, repeats: int) -> None:
+def print_shared(checkouts: dict[str, Path], repeats: int) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
-    checkouts = ({"old": old} if old else {}) | {"new": ROOT}
     columns = [f"{name} ms/step | | of fair" for name in checkouts]
     print(f"| | fair | {' | '.join(columns)} | within |\n|---|--:|{'--:|--:|--:|' * len(checkouts)}---|", flush=True)
     alone: dict[str, float] = {}

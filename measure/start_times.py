@@ -38,8 +38,7 @@ def seconds_of(checkout: Path, words: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def print_starts(old: Path | None, repeats: int, device: str) -> None:
-    checkouts = ({"old": old} if old else {}) | {"new": ROOT}
+def print_starts(checkouts: dict[str, Path], repeats: int, device: str) -> None:
     print(f"| | {' | '.join(f'{name}, s' for name in checkouts)} |\n|---|{'--:|' * len(checkouts)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, words in commands(Path(folder), device).items():

@@ -38,6 +38,7 @@ ROWS, ROWS_ON_CPU = 512, 128
 ANSWER_LENGTH = 32  # an answer is cut off after so many characters, as in the course, or after the longest it learned
 
 
+@threads_restored()
 def pretrain(
     variant: str,
     pretrain_corpus_path: str | Path,
@@ -82,6 +83,7 @@ def pretrain(
         return train(job, about, answer)
 
 
+@threads_restored()
 def finetune(
     variant: str,
     pretrain_corpus_path: str | Path,
@@ -274,7 +276,6 @@ def placed(running: Running, dtype: str = "tf32", processes: Any = None) -> Iter
     if not 0 <= running.seed < 2**63:
         raise ValueError(f"the seed is {running.seed}: it must be at least 0 and below 2**63")
     with ExitStack() as stack:
-        stack.enter_context(threads_restored())
         if device.type == "cuda":
             stack.enter_context(precision(running.dtype or dtype))
             stack.enter_context(torch.cuda.device(device))  # where CUDA graphs are recorded

@@ -482,24 +482,24 @@ def test_a_display_that_fails_ends_no_training(corpus_folder):
     ],
 )
 def test_a_step_that_runs_short_of_memory_or_threads_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, told):
-    def short(self, *arguments):
-        raise RuntimeError(words)
-
-    monkeypatch.setattr(steps.ByLengthStep, "loss", short)
-    (tmp_path / "wiki.txt").write_text(TEXT, encoding="utf-8")
-    command = ["pretrain", "vanilla", str(tmp_path / "wiki.txt"), "--writing_params_path", str(tmp_path / "p")]
-    with torch.random.fork_rng():
-        assert run.main([*command, "--device", "cpu", "--max_epochs", "1", "--n_embd", "16", "--n_layer", "1"]) == 2
+    assert pretrain_with_an_error(words, tmp_path, monkeypatch) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error and told in error.splitlines()[-1]
 
 
 def test_another_error_of_torch_is_ours_and_keeps_its_traceback(tmp_path, monkeypatch):
-    def wrong(self, *arguments):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        pretrain_with_an_error("mat1 and mat2 shapes cannot be multiplied", tmp_path, monkeypatch)
 
-    monkeypatch.setattr(steps.ByLengthStep, "loss", wrong)
-    (tmp_path / "wiki.txt").write_text(TEXT, encoding="utf-8")
-    command = ["pretrain", "vanilla", str(tmp_path / "wiki.txt"), "--writing_params_path", str(tmp_path / "p")]
-    with torch.random.fork_rng(), pytest.raises(RuntimeError, match="cannot be multiplied"):
-        run.main([*command, "--device", "cpu", "--max_epochs", "1", "--n_embd", "16", "--n_layer", "1"])
+
+def pretrain_with_an_error(words: str, folder: Path, monkeypatch) -> int:
+    """The exit status of a training whose step raises RuntimeError(words)."""
+
+    def fail(self, *arguments):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(steps.ByLengthStep, "loss", fail)
+    (folder / "wiki.txt").write_text(TEXT, encoding="utf-8")
+    command = ["pretrain", "vanilla", str(folder / "wiki.txt"), "--writing_params_path", str(folder / "p")]
+    with torch.random.fork_rng():
+        return run.main([*command, "--device", "cpu", "--max_epochs", "1", "--n_embd", "16", "--n_layer", "1"])

@@ -17,7 +17,6 @@ from fast import device, steps
 from fast.device import threads_restored
 from fast.steps import ByLengthStep, PackedStep, fastest
 from optimizer import make_optimizer
-from safe.running import Running
 from trainer import Trainer, TrainerConfig
 
 CPU = torch.device("cpu")
@@ -183,11 +182,16 @@ def test_every_row_with_targets_is_in_one_part_and_parts_are_balanced(make_model
         assert min(map(len, parts)) >= steps.LEAST_ROWS
 
 
-def test_a_stage_gives_torch_its_threads_back():
-    before = torch.get_num_threads()
-    with stages.placed(Running(device="cpu")):
-        torch.set_num_threads(before + 1)
-    assert torch.get_num_threads() == before
+def test_a_stage_gives_torch_its_threads_back(tmp_path):
+    (tmp_path / "wiki.txt").write_text("Ada Lovelace. Ada Lovelace was a mathematician born in London .\n" * 3)
+    (tmp_path / "questions.tsv").write_text("Where was Ada Lovelace born?\tLondon\n")
+    small = {"device": "cpu", "max_epochs": 1, "n_embd": 16, "n_layer": 1}
+    with threads_restored():
+        torch.set_num_threads(3)
+        stages.pretrain("vanilla", tmp_path / "wiki.txt", tmp_path / "p", **small)
+        assert torch.get_num_threads() == 3
+        stages.finetune("vanilla", tmp_path / "wiki.txt", tmp_path / "q", tmp_path / "questions.tsv", **small)
+        assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -224,7 +228,7 @@ def test_fastest_on_a_cpu_is_a_step_by_length(corpus, make_model):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_on_a_cpu_torch_has_one_thread_and_the_step_the_others(corpus, make_model, compiled, monkeypatch):
     monkeypatch.setattr(steps, "compile_parts", lambda model, dynamic: None)
-    with stages.placed(Running(device="cpu")):
+    with threads_restored():
         torch.set_num_threads(3)
         arguments, description = fastest(make_model(), corpus, TrainerConfig(), compile="on" if compiled else "auto")
         assert torch.get_num_threads() == (3 if compiled else 1), "a compiled model runs in one thread of Python"

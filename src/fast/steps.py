@@ -110,7 +110,7 @@ class ByLengthStep(PackedStep):
 
         parts = self.parts(lengths)
         seeds = torch.randint(2**62, (len(parts),)).tolist()  # from the generator that checkpoints keep
-        before = torch.get_rng_state()
+        before = torch.get_rng_state() if self.map is None else None
         for loss, gradients in (self.map or map)(part, parts, seeds):
             total += loss
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -119,7 +119,7 @@ class ByLengthStep(PackedStep):
                     parameter.grad = torch.empty_like(parameter).copy_(gradient)
                 elif gradient is not None:
                     parameter.grad += gradient
-        if self.map is None:
+        if before is not None:
             # What draws from torch's generator would draw in the order in which threads come: one after another, then.
             alone = self.n_threads == 1 or not torch.equal(torch.get_rng_state(), before)
             self.map = map if alone else ThreadPoolExecutor(self.n_threads, "step").map
