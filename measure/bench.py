@@ -7,6 +7,7 @@
     python measure/bench.py --deterministic      # each of our rows again with what --deterministic costs
     python measure/bench.py --old DIR            # each of our rows also with another checkout of this project, in turn
     python measure/bench.py --start [--old DIR]  # whole commands that do next to nothing; see start_times.py
+    python measure/bench.py --pipeline [--old DIR]      # ./run.sh from its start to its end; see start_times.py
     python measure/bench.py --shared [--old DIR] # a step of `quick` on two cores that others use too; see sharing.py
 
 The rows "plain" are the loop of plain_loop.py. The rows "plain (--plain)" are the core alone: the Trainer's own step,
@@ -60,7 +61,7 @@ from model import GPT, GPTConfig
 from recipes import RECIPES
 from safe.running import Running
 from sharing import print_shared
-from start_times import print_starts
+from start_times import print_pipelines, print_starts
 from trainer import Trainer, TrainerConfig
 
 ROWS = {
@@ -340,6 +341,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on this many GPUs instead")
     parser.add_argument("--deterministic", action="store_true", help="measure our rows with deterministic kernels too")
     parser.add_argument("--start", action="store_true", help="measure how long commands take to start instead")
+    parser.add_argument("--pipeline", action="store_true", help="measure how long ./run.sh takes instead")
     parser.add_argument("--shared", action="store_true", help="measure a step beside other programs instead (Linux)")
     parser.add_argument("--old", type=Path, help="a checkout of the commit to compare with")
     parser.add_argument("--row", help=argparse.SUPPRESS)
@@ -358,6 +360,9 @@ def main() -> None:
     checkouts = ({"old": args.old} if args.old else {}) | {"new": ROOT}
     if args.start:
         print_starts(checkouts, args.repeats, args.device)
+        return
+    if args.pipeline:
+        print_pipelines(checkouts, args.repeats, args.device, args.data)
         return
     if args.shared:
         print_shared(checkouts, args.repeats)

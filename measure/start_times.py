@@ -1,13 +1,18 @@
-"""How long commands take that do next to nothing: start Python, import torch, read, compute one step, write.
+"""How long whole commands take, from their start to their end, as a user waits for them. Old and new take turns.
 
-`bench.py --start` calls this. Each is timed from its start to its end, as a user waits for it, on data/quick. Of some
-repeats the fastest counts, since other programs can only make a command slower. Old and new take turns.
+`bench.py --start` runs commands that do next to nothing: start Python, import torch, read, compute one step, write. Of
+some repeats the fastest counts, since other programs can only make a command slower. Where code is compiled, the first
+run, which finds nothing in the compiler's cache, stands beside it.
+
+`bench.py --pipeline` runs `./run.sh`, from the start to the table and its report, with an empty cache.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,19 +35,45 @@ def commands(folder: Path, device: str) -> dict[str, list[str]]:
     }
 
 
-def seconds_of(checkout: Path, words: list[str]) -> float:
+def seconds_of(command: Sequence[str], cache: Path, **environment: str) -> tuple[float, str]:
+    """(seconds, output) of a command. The compiler keeps its code in `cache`."""
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, str(checkout / "src" / "run.py"), *words], capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | environment)
     if done.returncode:
-        sys.exit(f"bench.py: run.py {' '.join(words)}: {done.stderr.strip()}")
-    return time.perf_counter() - began
+        sys.exit(f"bench.py: {' '.join(command)}: {done.stderr.strip()}")
+    return time.perf_counter() - began, done.stdout
 
 
 def print_starts(checkouts: dict[str, Path], repeats: int, device: str) -> None:
     print(f"| | {' | '.join(f'{name}, s' for name in checkouts)} |\n|---|{'--:|' * len(checkouts)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, words in commands(Path(folder), device).items():
-            # One more than counts: the first of all reads files from the disk.
-            times = [[seconds_of(checkout, words) for checkout in checkouts.values()] for _ in range(1 + repeats)]
-            best = map(min, zip(*times[1:], strict=True))
-            print(f"| {name} | {' | '.join(f'{seconds:.2f}' for seconds in best)} |", flush=True)
+            times: dict[str, list[float]] = {which: [] for which in checkouts}
+            for _ in range(1 + repeats):  # one more than counts: the first of all reads files from the disk
+                for which, checkout in checkouts.items():
+                    command = [sys.executable, str(checkout / "src" / "run.py"), *words]
+                    times[which].append(seconds_of(command, Path(folder) / which)[0])
+            first = " (first {:.2f})" if "compiled" in name else ""
+            cells = [f"{min(seconds[1:]):.2f}" + first.format(seconds[0]) for seconds in times.values()]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def print_pipelines(checkouts: dict[str, Path], repeats: int, device: str, data: Path) -> None:
+    """The seconds of `./run.sh`, the best of `repeats`, and then the tables that its last runs printed."""
+    full = ("full vanilla", "full vanilla --recipe=strong")
+    environment = {"DATA_DIR": str(data.resolve())} if device == "cuda" else {}
+    print(f"| | {' | '.join(f'{name}, s' for name in checkouts)} |\n|---|{'--:|' * len(checkouts)}", flush=True)
+    tables: list[str] = []
+    for words in full if device == "cuda" else ["quick --device=cpu"]:
+        times: dict[str, list[float]] = {which: [] for which in checkouts}
+        for _ in range(repeats):
+            for which, checkout in checkouts.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    command = [str(checkout / "run.sh"), *words.split()]
+                    out = {"OUT_DIR": str(Path(folder) / "out")}
+                    seconds, output = seconds_of(command, Path(folder) / "cache", **environment, **out)
+                times[which].append(seconds)
+                tables.append(f"`./run.sh {words}`, {which}:\n\n{output[output.find('Dev questions') :]}")
+        print(f"| `./run.sh {words}` | {' | '.join(f'{min(seconds):.0f}' for seconds in times.values())} |", flush=True)
+    print("\n" + "\n".join(tables))
