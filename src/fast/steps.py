@@ -28,6 +28,7 @@ from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # the most rows of a part, on a CPU
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
+KEPT = "autograd_cache_allow_custom_autograd_functions"
 STEPS_TO_COMPILE = 10_000  # compiling takes about as long as it saves in so many steps on a GPU
 
 
@@ -278,7 +279,14 @@ def compile_parts(model: Any, dynamic: bool | None) -> None:
 
     Compiled as one, the model takes longer in TF32 (docs/speed.md). Compiled and deterministic, the gradient of an
     embedding would be added up one position after the other.
+
+    torch keeps what it has compiled for the next run. Code with an autograd.Function (`fast/rows.py` has two) it keeps
+    whole only if it is told to, and traces it anew otherwise, which takes as long as all the rest of a second start.
     """
+    import torch._functorch.config as compiler
+
+    if hasattr(compiler, KEPT):  # from torch 2.8 on
+        setattr(compiler, KEPT, True)
     for block in model.blocks:
         block.compile(dynamic=dynamic)
     if not torch.are_deterministic_algorithms_enabled():
