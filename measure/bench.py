@@ -37,10 +37,12 @@ import argparse
 import itertools
 import json
 import math
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -61,7 +63,7 @@ from model import GPT, GPTConfig
 from recipes import RECIPES
 from safe.running import Running
 from sharing import print_shared
-from start_times import print_pipelines, print_starts
+from start_times import cache_in, print_pipelines, print_starts
 from trainer import Trainer, TrainerConfig
 
 ROWS = {
@@ -299,9 +301,10 @@ def print_machine(device: str) -> None:
 
 
 def in_own_process(arguments: list[str], device: str, folder: Path) -> dict[str, float]:
-    """The last line that this program prints in a process of its own, with more arguments."""
+    """The last line that this program prints in a process of its own, with more arguments. It compiles all it needs."""
     command = [sys.executable, *arguments, "--device", device, "--data", str(folder), "--began", str(time.time())]
-    done = subprocess.run(command, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | cache_in(Path(cache)))
     if done.returncode:
         sys.exit(f"bench.py: {' '.join(arguments)}: {done.stderr.strip()}")
     return json.loads(done.stdout.splitlines()[-1])

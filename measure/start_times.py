@@ -35,11 +35,17 @@ def commands(folder: Path, device: str) -> dict[str, list[str]]:
     }
 
 
+def cache_in(folder: Path) -> dict[str, str]:
+    """Environment variables: the compiler keeps its code in `folder`."""
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder), "TRITON_CACHE_DIR": str(folder / "triton")}
+
+
 def seconds_of(command: Sequence[str], cache: Path, **environment: str) -> tuple[float, str]:
     """(seconds, output) of a command. The compiler keeps its code in `cache`."""
-    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=os.environ | environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=os.environ | cache_in(cache) | environment
+    )
     if done.returncode:
         sys.exit(f"bench.py: {' '.join(command)}: {done.stderr.strip()}")
     return time.perf_counter() - began, done.stdout
