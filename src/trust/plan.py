@@ -27,8 +27,9 @@ from trust.forms import place_of_name
 from trust.people import Texts
 from trust.report_questions import end_of, form_for, read_for_search
 
-# Parameters for each document, and the share of held-out questions that was right: recipe strong, one seed each.
-MEASURED = "2,500 parameters a document: 93% right; 1,100: 63 to 88%; 330 to 360: 18 to 64%; 110: 12 to 14%; 37: 1%"
+# Parameters for each document, and the share of held-out questions that was right: recipe strong, one seed each, with
+# 3.3 million parameters or more.
+MEASURED = "2,500 parameters each: 93% right; 850 to 1,100: 63 to 88%; 330 to 360: 18 to 64%; 110: 12 to 14%; 37: 1%"
 ROOM = 1000  # parameters for each document, by the second of these
 SHAPES = ((3, 96), (4, 128), (4, 256), (6, 384), (8, 512), (12, 768), (16, 1024), (24, 1536), (32, 2048), (48, 3072))
 HEAD = 32  # channels of an attention head where the recipe has no number
