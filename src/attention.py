@@ -23,7 +23,7 @@ VARIANTS: dict[str, Any] = {}  # attention classes by name
 class Option:
     """A setting of a variant, and its flag on the command line."""
 
-    default: Any
+    default: Any  # int, float or str: the flag is read as its type. No bool, since bool("False") is True
     help: str
     choices: tuple | None = None
 

@@ -7,8 +7,8 @@ span-corruption examples for pretraining. `NameDataset` turns questions with ans
 Both datasets store their text as one flat tensor of token ids plus the offset at which each row starts. They make a
 whole batch by tensor arithmetic, on the device that holds the tensors. `dataset[i]` is a batch of one.
 
-Shapes:  B rows of a batch, T = block_size entries of x and of y (one less in older editions of the course), S = T + 1
-         entries of the string they are cut from, V = vocab_size.
+Shapes:  B rows of a batch, T = block_size entries of x and of y (one less in older editions of the course), S entries
+         of the string they are cut from, V = vocab_size.
 
 This module knows no model and chooses no device. Run it to look at examples:
     python src/dataset.py namedata
@@ -40,8 +40,7 @@ ON_DEVICE = 4 * 2**30  # bytes: a larger tensor of tokens stays on the host, for
 
 MIN_TRUNCATED_LENGTH = 4  # shortest prefix that span corruption keeps, in characters
 MAX_TRUNCATED_SHARE = 7 / 8  # longest prefix, as a share of block_size: the rest is room for the masks
-RECALL_BLOCKS = 2  # blocks of a document that `recall` asks for facts
-MAX_SHIFT, MAX_CUE = 16, 24  # at most so many masks before a recall example, and characters of words around the name
+RECALL_BLOCKS = 2  # so many blocks of a document are asked for facts (see `recall`)
 
 
 # ---------------------------------------------------------------------------------------------------- reading files
@@ -119,9 +118,10 @@ def parse_places(text: str, source: str | Path = "the questions") -> list[tuple[
         question, *places = [field.strip() for field in line.split("\t")]
         if len(places) > 1:
             raise ValueError(f"{source}, row {row}: {len(places)} tabs where one is expected")
-        if not question or places == [""]:
+        names = [name.strip() for name in "|".join(places).split("|")]  # of the place: one, or several as A|B
+        if not question or (places and "" in names):
             raise ValueError(f"{source}, row {row}: the {'place' if question else 'question'} is empty")
-        place = places[0] if places else None
+        place = "|".join(names) if places else None
         if pairs and (place is None) != (pairs[0][1] is None):
             raise ValueError(
                 f"{source}, row {row}: has {'no tab and no' if place is None else 'a'} place, unlike the rows before it"
@@ -172,14 +172,14 @@ class RowDataset(Dataset):
         return len(self.starts) - 1
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """(x, y), each (block_size,): one row of `batch`, drawn from torch's global generator."""
+        """(x, y), each (T,): one row of `batch`, drawn from torch's global generator."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of a dataset of {len(self)} rows")
         x, y = self.batch(torch.tensor([index % len(self)], device=self.device))
         return x[0], y[0]
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y), each (B, block_size) int64, for the rows `indices` (B,)."""
+        """(x, y), each (B, T) int64, for the rows `indices` (B,)."""
         raise NotImplementedError
 
     def gather(self, indices: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -285,9 +285,9 @@ class CharCorruptionDataset(RowDataset):
         if self.recall_share:
             text, length = self.gather(indices, torch.arange(RECALL_BLOCKS * self.block_size, device=self.device))
             draws = torch.rand(text.shape, generator=generator, device=self.device)  # (B, W)
-            asked = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
-            question, found = recall(text, length, self.kinds, draws, self.block_size + 1)  # (B, S), (B,)
-            string = torch.where((asked & found)[:, None], question, string)
+            chosen = torch.rand(len(indices), generator=generator, device=self.device) < self.recall_share  # (B,)
+            example, found = recall(text, length, self.kinds, draws, self.block_size + 1)  # (B, S), (B,)
+            string = torch.where((chosen & found)[:, None], example, string)
         # 4. Shift.
         string = string[:, : self.block_size + 1 - self.short_by]
         return string[:, :-1].contiguous(), string[:, 1:].contiguous()  # (B, T) each
@@ -314,9 +314,10 @@ class NameDataset(RowDataset):
     def __init__(self, pretraining_dataset: CharCorruptionDataset, data: str, *, source: str | Path = "the questions"):
         vocabulary, block_size = pretraining_dataset.vocabulary, pretraining_dataset.block_size
         self.entries, self.sha256 = block_size - pretraining_dataset.short_by, getattr(data, "sha256", None)
+        self.pairs = parse_places(data, source)  # with all the places of a row
         self.data: list[str] = []
         question_length: list[int] = []
-        for row, (question, place) in enumerate(parse_places(data, source), 1):
+        for row, (question, place) in enumerate(self.pairs, 1):
             where = f"{source}, question {row}"
             if place is None:
                 raise ValueError(f"{where}: no tab and no place: training needs the answers")
@@ -360,7 +361,7 @@ class MixedDataset(Dataset):
         return self
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y), each (B, block_size): a document by its index, a random question for any index beyond."""
+        """(x, y), each (B, T): a document by its index, a random question for any index beyond."""
         draws = torch.rand(len(indices), generator=generator, device=indices.device)
         document_x, document_y = self.documents.batch(indices.clamp(max=self.n_documents - 1), generator)
         question_x, question_y = self.questions.batch(below(draws, self.n_questions), generator)
@@ -371,6 +372,7 @@ class MixedDataset(Dataset):
 # ------------------------------------------------------------------------------------- asking the text for its facts
 
 OTHER, SPACE, STOP, LETTER, CAPITAL, CASELESS = range(6)  # the kinds of characters that `recall` tells apart
+MAX_SHIFT, MAX_CUE = 16, 24  # at most so many masks before an example, and characters of words before the fact
 
 
 def kinds_of(characters: str) -> Tensor:
@@ -387,16 +389,16 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor, S: int) 
     """Examples that give a name, ask for a fact, and show no other text: strings (B, S), and (B,) which rows have one.
 
     Not part of the course: the recipes `quick` and `strong` use it. A question shows no text to copy from, so these ask
-    the corpus for whatever it says in that way. Without the spaces beside a MASK:
+    the corpus for whatever it says in that way (the spaces beside a MASK are only for reading):
 
         Walter Altenhof. Walter Altenhof was born in Philadelphia on March 3, 1868.    becomes one of
         Walter Altenhof MASK Philadelphia MASK,   was Walter Altenhof born in MASK Philadelphia MASK,   ...
 
     The name is the document up to its first full stop. A fact is a run of capitalised words after it, with single
-    spaces between them. All runs are equally likely, except the one that opens the sentence after the name, which is
-    often the name again. A run that touches the end of the text may have been cut there and does not count. The cue is
-    the words before the fact, 0 to MAX_CUE characters of them, and the name stands before one of them or after all. Up
-    to MAX_SHIFT masks precede everything, so that the model knows a name wherever it stands.
+    spaces between them. All runs are equally likely, but the one that opens the sentence after the name is left out: it
+    is often the name again. A run that touches the end of the text may have been cut there and does not count. The cue
+    is the words before the fact, 0 to MAX_CUE characters of them, and the name stands before one of them or after all.
+    Up to MAX_SHIFT masks precede everything, so that the model knows a name wherever it stands.
 
     text: (B, W) the beginnings of documents; lengths: (B,) of the whole documents; kinds: (V,) from `kinds_of`;
     draws: (B, W) uniform on [0, 1)
@@ -437,7 +439,7 @@ def recall(text: Tensor, lengths: Tensor, kinds: Tensor, draws: Tensor, S: int) 
 
 
 def shifted(x: Tensor, by: int) -> Tensor:
-    """(B, S) -> (B, S): x moved right by 1 or left by 1 (-1); False comes in at the edge."""
+    """(B, W) -> (B, W): x moved right by 1 or left by 1 (-1); False comes in at the edge."""
     return F.pad(x, (1, 0))[:, :-1] if by == 1 else F.pad(x, (0, 1))[:, 1:]
 
 

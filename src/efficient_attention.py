@@ -66,10 +66,10 @@ class LinformerAttention(CausalSelfAttention):
         chunk = torch.arange(n, device=q.device)
         finished = chunk.repeat_interleave(r) < chunk.repeat_interleave(c)[:, None]  # (n c, n r)
         past = torch.ones(c, c, dtype=torch.bool, device=q.device).tril().repeat(n, 1)  # (n c, c)
-        hidden = ~torch.cat([finished, past], dim=-1)
+        unseen = ~torch.cat([finished, past], dim=-1)
         # All queries meet the same summaries: one product. With an axis for the chunk it would copy these n times.
         scores = [q.flatten(2, 3) @ far_k.transpose(-2, -1), (q @ k.transpose(-2, -1)).flatten(2, 3)]
-        weights = torch.cat(scores, dim=-1).masked_fill_(hidden, -math.inf).softmax(dim=-1)  # (B, nh, n c, n r + c)
+        weights = torch.cat(scores, dim=-1).masked_fill_(unseen, -math.inf).softmax(dim=-1)  # (B, nh, n c, n r + c)
         weights = self.attn_drop(weights)
         y_near = weights[..., n * r :].unflatten(2, (n, c)) @ v  # (B, nh, n, c, hs)
         return (weights[..., : n * r] @ far_v + y_near.flatten(2, 3))[:, :, :T]
@@ -123,13 +123,14 @@ class BigBirdAttention(CausalSelfAttention):
     def __init__(self, config):
         super().__init__(config)
         self.c = min(config.options["sparse_block"], config.block_size)  # longer ones would be filled up with nothing
-        window, n_global, n_random, seed = (config.options[name] for name in list(self.options)[1:])
+        o = config.options
+        shape = o["window_blocks"], o["global_blocks"], o["random_blocks"]
         for name in self.options:
             least = 1 if name in ("sparse_block", "window_blocks") else 0
             if config.options[name] < least:
                 raise ValueError(f"{name} is {config.options[name]}: it must be at least {least}")
         n = math.ceil(config.block_size / self.c)
-        indices, counts = bigbird_pattern(n, window, n_global, n_random, seed)
+        indices, counts = bigbird_pattern(n, *shape, o["pattern_seed"])
         self.register_buffer("indices", indices, persistent=False)  # (n, K)
         self.register_buffer("counts", counts, persistent=False)
 
@@ -186,7 +187,7 @@ def random_features(x: Tensor, projection: Tensor, kind: str = "positive", scale
     """
     m, hs = projection.shape
     x = x.float() / hs**0.25
-    projected, half_norm = x @ projection.T, x.square().sum(dim=-1, keepdim=True) / 2
+    projected, half_norm = x @ projection.float().T, x.square().sum(dim=-1, keepdim=True) / 2
     if kind == "positive":
         # What cancels in the quotient needs no gradient. The division by sqrt(m) happens in the exponent, before the
         # tensor with m entries a token is made: it is the largest here, and each copy of it counts.
@@ -199,8 +200,8 @@ def causal_linear_attention(phi_q: Tensor, phi_k: Tensor, v: Tensor, c: int = 64
     """y_t = sum over s <= t of (phi_q_t . phi_k_s) v_s, divided by the same sum without v_s.
 
     phi_q, phi_k (B, nh, T, m), v (B, nh, T, hs) -> (B, nh, T, hs). Sums over the past are kept as matrices (m, hs), one
-    a chunk of c tokens, and within a chunk products are written out: time O(T (m + c) hs), never (T, T). Together they
-    hold T (c + m hs / c) numbers a head, the fewest at c = sqrt(m hs): 64 for the 128 features and the course's sizes.
+    a chunk of c tokens, and within a chunk products are written out: time O(T (m hs + c m + c hs)). Together they hold
+    T (c + m hs / c) numbers a head, the fewest at c = sqrt(m hs): 64 for the 128 features and the course's sizes.
     """
     T = v.size(-2)
     v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # a column of ones adds up the denominator

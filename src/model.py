@@ -34,7 +34,7 @@ class GPTConfig:
     embd_pdrop: float = 0.1  # dropout on the sum of the embeddings,
     resid_pdrop: float = 0.1  # on what each sublayer adds to the stream,
     attn_pdrop: float = 0.1  # and on the attention weights
-    ignore_index: int = -100  # a target with this id carries no loss; a Trainer sets it as its dataset has it
+    ignore_index: int = -100  # a target with this id carries no loss; a Trainer sets it for its model
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
@@ -236,9 +236,7 @@ class GPT(nn.Module):
         with evaluation_mode(self):
             for _ in range(max_new_tokens if B else 0):
                 logits = read(tokens, ends)  # (B, V)
-                token = logits.argmax(dim=-1)  # (B,)
-                if temperature > 0:
-                    token = draw(logits / temperature, top_k, generator)
+                token = draw(logits / temperature, top_k, generator) if temperature > 0 else logits.argmax(-1)  # (B,)
                 if stop_token is not None:
                     token = token.masked_fill(ended, stop_token)
                     ended |= token == stop_token

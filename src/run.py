@@ -48,7 +48,7 @@ def perform(name: str, arguments: dict[str, Any]) -> None:
     import stages
 
     for given in [value for argument, value in arguments.items() if value and argument.endswith("corpus_path")]:
-        if str(found := stages.data.find_file(given)) != given:
+        if (found := stages.data.find_file(given)) != stages.Path(given):
             say(f"reading {found}", to_stderr=True)
     if name == "evaluate":
         result = stages.evaluate(**arguments)

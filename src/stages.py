@@ -76,7 +76,7 @@ def pretrain(
         about |= {"questions_sha256": questions.sha256, **of_questions(questions.data)}
     held_out = unless_refused(open_questions, eval_corpus_path, corpus)
     files.check_outputs(writing_params_path, pretrain_corpus_path, finetune_corpus_path, eval_corpus_path)
-    stage = running.of(chosen.pretrain, pretrain_lr)
+    stage = running.changed(chosen.pretrain, pretrain_lr)
     with placed(running, chosen.dtype, processes) as device:
         how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
         job = Job(GPT(config), train_set, held_out, corpus, **how, faster=None if running.plain else fastest)
@@ -132,7 +132,7 @@ def finetune(
         about |= {"arguments": arguments, "corpus": Path(pretrain_corpus_path).name, "corpus_sha256": corpus.sha256}
         about |= {"questions": Path(finetune_corpus_path).name, "questions_sha256": questions.sha256}
         about |= of_questions(questions.data) | ({} if scratch else {"start_sha256": state_dict.sha256})
-        stage = running.of(stage, finetune_lr)
+        stage = running.changed(stage, finetune_lr)
         how: dict[str, Any] = dict(recipe=chosen, stage=stage, running=running, device=device, processes=processes)
         job = Job(model, questions, held_out, corpus, **how, faster=None if running.plain else fastest)
         return train(job, about, answer)
@@ -233,13 +233,13 @@ def open_corpus(
     """The corpus as a dataset. The recipe's shares of the block become numbers of characters. asked: question files"""
     path = data.find_file(path)
     block_size = recipe.model["block_size"] if block_size is None else block_size
-    longest = int(block_size * recipe.max_kept_share)
+    max_length = int(block_size * recipe.max_kept_share)
     return data.CharCorruptionDataset(
         open_documents(path) if path.stat().st_size > IN_MEMORY else data.read_corpus(path),
         block_size,
         third_mask=third_mask or recipe.third_mask,
-        min_length=max(data.MIN_TRUNCATED_LENGTH, int(longest * recipe.min_kept_share)),
-        max_length=longest,
+        min_length=max(data.MIN_TRUNCATED_LENGTH, int(max_length * recipe.min_kept_share)),
+        max_length=max_length,
         recall_share=recipe.recall_share,
         short_by=recipe.short_by,
         asked=characters(path, *asked, record=record),
@@ -251,9 +251,7 @@ def open_questions(path: str | Path | None, corpus: data.CharCorruptionDataset) 
     if path is None:
         return None
     path = data.find_file(path)
-    questions = data.NameDataset(corpus, text := data.read_text(path), source=path)
-    vars(questions)["pairs"] = data.parse_places(text, path)  # all answers of a row; training takes the first
-    return questions
+    return data.NameDataset(corpus, data.read_text(path), source=path)
 
 
 @contextmanager

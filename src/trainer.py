@@ -235,7 +235,7 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate_loss(self, dataset: Dataset) -> float:
-        """The mean loss over all targets of `dataset`, without dropout. Every call makes the same draws."""
+        """The mean loss over all targets of `dataset`, without dropout. With `batch` it draws the same each time."""
         was_training = self.model.training
         self.model.eval()
         loss_sum, n_targets = torch.zeros((), device=self.device), torch.zeros((), device=self.device)

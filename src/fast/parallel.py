@@ -136,12 +136,12 @@ class Processes:
         part = rows.tensor_split(self.count)[self.rank]
         return part if len(part) else rows[:1]
 
-    def weight(self, y: Tensor, ignore_index: int | None) -> Tensor:
+    def weight(self, y: Tensor, ignore_index: int) -> Tensor:
         """The factor for the mean loss of `own(y)` that makes the mean over processes the mean loss of y.
 
         Losses are means over targets, and parts with equally many rows have different numbers of targets.
         """
-        is_target = torch.ones_like(y, dtype=torch.bool) if ignore_index is None else y != ignore_index
+        is_target = y != ignore_index
         own = is_target.tensor_split(self.count)[self.rank].sum()
         return self.count * own / is_target.sum()
 

@@ -21,7 +21,8 @@ class FusedRows(Rows):
     """Whole rows, with one matrix product for all projections and a fused kernel for attention."""
 
     def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> list[Tensor]:
-        if len(projections) == 1:
+        first = projections[0]
+        if len(projections) == 1 or any(p.bias is None or p.weight.shape != first.weight.shape for p in projections):
             return super().heads(x, n_head, *projections)
         weight = torch.cat([projection.weight for projection in projections])
         bias = torch.cat([projection.bias for projection in projections])
@@ -218,7 +219,7 @@ class CachedReader(FusedRows):
         values[row, :, self.at] = v.transpose(1, 2)
         mask = (torch.arange(self.n_read, device=k.device) <= self.at[:, :, None])[:, None]  # (B, 1, T, S)
         y = fused_attention(attention, q, keys[:, :, : self.n_read], values[:, :, : self.n_read], mask)
-        return y.transpose(1, 2).flatten(2)
+        return self.join(y)
 
 
 FUSED_ROWS = FusedRows()

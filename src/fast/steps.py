@@ -5,6 +5,7 @@
 Shapes:  B rows of a batch, T tokens of a row.
 """
 
+import importlib
 import inspect
 import math
 import time
@@ -28,7 +29,6 @@ from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # the most rows of a part, on a CPU
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
-KEPT = "autograd_cache_allow_custom_autograd_functions"
 STEPS_TO_COMPILE = 10_000  # on a GPU: a step gets 1 ms faster, for 10 to 25 s once and about 10 s in a later run
 
 
@@ -283,10 +283,9 @@ def compile_parts(model: Any, dynamic: bool | None) -> None:
     torch keeps what it has compiled for the next run. Code with an autograd.Function (`fast/rows.py` has two) it keeps
     whole only if it is told to, and traces it anew otherwise, which takes as long as all the rest of a second start.
     """
-    import torch._functorch.config as compiler
-
-    if hasattr(compiler, KEPT):  # from torch 2.8 on
-        setattr(compiler, KEPT, True)
+    compiler: Any = importlib.import_module("torch._functorch.config")
+    if hasattr(compiler, "autograd_cache_allow_custom_autograd_functions"):  # from torch 2.8 on
+        compiler.autograd_cache_allow_custom_autograd_functions = True
     for block in model.blocks:
         block.compile(dynamic=dynamic)
     if not torch.are_deterministic_algorithms_enabled():

@@ -24,7 +24,7 @@ def with_accuracy(on_log: OnLog, job: Any, about: dict[str, Any], answer: Callab
     """
     if answer is None or job.held_out is None or job.sharded or not job.is_first:
         return on_log
-    pairs = vars(job.held_out)["pairs"]  # of the bytes that were read: the file may be another by now
+    pairs = job.held_out.pairs  # of the bytes that were read: the file may be another by now
     questions, places = zip(*pairs[:: math.ceil(len(pairs) / ASKED)], strict=True)
     model, vocabulary = remember(job.model, about), job.corpus.vocabulary
     ids, lengths = data.encode_questions(list(questions), vocabulary, model.config.block_size, "the held-out questions")

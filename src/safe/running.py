@@ -40,10 +40,10 @@ class Running:
         own = {field.name for field in fields(cls)} & options.keys()
         return cls(**{name: options[name] for name in own}), {k: v for k, v in options.items() if k not in own}
 
-    def of(self, stage: Stage, learning_rate: float | None) -> Stage:
+    def changed(self, stage: Stage, learning_rate: float | None) -> Stage:
         """The stage with what the caller wants changed. A warmup and a schedule that end with the stage go with it."""
         warmup = stage.warmup_tokens
         if self.max_epochs is not None and stage.schedule_epochs is None:
             warmup = round(warmup * self.max_epochs / stage.max_epochs)
-        changed = dict(learning_rate=learning_rate, max_epochs=self.max_epochs, batch_size=self.batch_size)
-        return override(stage, **changed, warmup_tokens=warmup)
+        given = dict(learning_rate=learning_rate, max_epochs=self.max_epochs, batch_size=self.batch_size)
+        return override(stage, **given, warmup_tokens=warmup)

@@ -73,7 +73,7 @@ def plan(
             model = GPT(config)
         questions = stages.open_questions(asked, corpus) if chosen.question_share else None
         train_set: Any = data.MixedDataset(corpus, questions, chosen.question_share) if questions else corpus
-        stage = running.of(chosen.pretrain, None)
+        stage = running.changed(chosen.pretrain, None)
         job = Job(model, train_set, None, corpus, chosen, stage, running, where)
         return "\n".join([*told(job, path, name), *measured(job, config), command(path, asked, name, sizes, running)])
 
