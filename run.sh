@@ -284,7 +284,7 @@ case "${WORDS[0]:-}" in
   *)
     for name in "${WORDS[@]}"; do
       case "$name" in
-        ?*_finetune_with*_pretrain | ?*_eval_dev_with*_pretrain | ?*_eval_test_with*_pretrain | ?*_pretrain) ;;
+        ?*_pretrain) ;; # as all of them end
         *) fail "no stage $name: ./run.sh --help lists the stages" ;;
       esac
     done ;;

@@ -7,15 +7,16 @@
 
 A run is one variant with one seed: finetune from scratch, pretrain, finetune, evaluate both. `--jobs` runs are made at
 a time, each in its own process. Several share one GPU well; `--device cuda:0 cuda:1` uses two. Prints one line per run
-and a summary per variant, and appends the runs to OUT/accuracy.jsonl.
+and a summary per variant, and appends the runs to OUT/accuracy.jsonl. Files of other settings have other names; the
+same settings replace them.
 """
 
 import argparse
 import itertools
 import json
-import os
 import statistics
 import sys
+import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
@@ -28,6 +29,7 @@ import torch
 
 import dataset
 from attention import VARIANTS
+from grid import silent
 from recipes import RECIPES, Recipe
 from stages import evaluate, finetune, pretrain
 
@@ -59,12 +61,13 @@ def options_of(variant: str, settings: list[str]) -> dict[str, Any]:
 
 def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | None) -> dict:
     """All four stages of one variant and seed. Returns the accuracies, losses and times as a dict."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # no progress bars: they would overwrite each other
+    silent()
     torch.set_num_threads(args.threads)
     RECIPES[args.recipe] = changed(RECIPES[args.recipe], args.set)
     mixed = args.recipe_mixes and RECIPES[args.recipe].question_share > 0
     corpus, train, test = args.data / "wiki.txt", args.data / "birth_places_train.tsv", args.data / "birth_dev.tsv"
-    path = args.out / f"{variant}.{seed}"
+    how = [args.recipe, args.set, args.option, args.recipe_mixes, args.holdout, args.fold, str(args.data)]
+    path = args.out / f"{variant}.{seed}.{zlib.crc32(json.dumps(how).encode()):08x}"
     if args.holdout:
         rows = [f"{row}\n" for row in dataset.read_text(train).split("\n") if row.strip()]
         train, test = Path(f"{path}.train.tsv"), Path(f"{path}.held-out.tsv")
@@ -74,7 +77,7 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
             sys.exit(f"accuracy.py: {len(rows)} train rows are too few for fold {args.fold} of {args.holdout} rows")
         train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
         test.write_text("".join(rows[begin:end]), encoding="utf-8")
-    common = {"seed": seed, "recipe": args.recipe, "device": device}
+    common = {"seed": seed, "recipe": args.recipe, "device": device, "overwrite": True}
     options = options_of(variant, args.option)
     result = {"variant": variant, "seed": seed, "recipe": args.recipe, "set": args.set, **options}
     result |= {"fold": args.fold} if args.holdout else {}
@@ -123,11 +126,12 @@ def main() -> None:
     for name in ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv"):
         if not (args.data / name).is_file():
             parser.error(f"--data {args.data}: there is no {name}")
-    for variant in args.variants:
-        try:
+    try:
+        changed(RECIPES[args.recipe], args.set)
+        for variant in args.variants:
             options_of(variant, args.option)
-        except ValueError as error:
-            parser.error(f"--option: {error}")
+    except (AttributeError, TypeError, ValueError) as error:
+        parser.error(f"--set and --option: {error}")
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:

@@ -129,7 +129,7 @@ def measure(row: str, device: str, folder: Path, n_steps: int, began: float) -> 
             "positions": y.numel() / steps_per_epoch / seconds,
             "targets": (y != data.PAD).sum().item() / steps_per_epoch / seconds,
             "peak": peak,
-            "share": needed_operations(config, y) / steps_per_epoch / seconds / peak,
+            "operations": needed_operations(config, y) / steps_per_epoch,
             "memory": memory,
             "start_up": times[0] - began - (every - 1) * seconds,
         }
@@ -319,7 +319,7 @@ def line_of(row: str, found: dict[str, float], first: dict[str, float]) -> str:
         f"{found['positions']:,.0f}",
         f"{found['targets']:,.0f}",
         f"{found['peak'] / 1e12:.3g}",
-        f"{found['share']:.1%}",
+        f"{found['operations'] / found['step'] / found['peak']:.1%}",
         f"{found['memory']:,.0f}",
         f"{found['start_up']:.1f}",
         f"{found['start_up'] + COURSE_STEPS * found['step']:,.0f}",
@@ -338,7 +338,12 @@ HEADER = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--data", type=Path, default=data.DATA_FOLDER, help="folder of wiki.txt and birth_dev.tsv")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=data.DATA_FOLDER,
+        help="folder of wiki.txt and birth_dev.tsv (not for commands on data/quick)",
+    )
     parser.add_argument("--steps", type=int, help="training steps per row")
     parser.add_argument("--repeats", type=int, default=1, help="measure all rows this often and keep the best of each")
     parser.add_argument("--gpus", type=int, nargs="+", help="measure a large model on this many GPUs instead")

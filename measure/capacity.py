@@ -143,7 +143,7 @@ def cells(
     """The grid, longest cells first: none of them is then left over for the end, when other processes are idle.
 
     Sizes, people and exposures that are given replace those of the default grid, and leave out the cells beside it.
-    `without` adds each cell without questions, and without recall.
+    `without` adds to each cell one without questions, or without recall, and leaves out the cells beside the grid, too.
     """
     default = not (sizes or people or exposures or without)
     grid = [

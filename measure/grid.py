@@ -111,7 +111,7 @@ def command(
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         failed = run_grid(cells, table, columns, jobs, work, show)
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a worker was killed
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

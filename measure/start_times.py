@@ -66,7 +66,7 @@ def print_starts(checkouts: dict[str, Path], repeats: int, device: str) -> None:
 
 
 def print_pipelines(checkouts: dict[str, Path], repeats: int, device: str, data: Path) -> None:
-    """The seconds of `./run.sh`, the best of `repeats`, and then the tables that its last runs printed."""
+    """The seconds of `./run.sh`, the best of `repeats`, and then the tables that it printed."""
     full = ("full vanilla", "full vanilla --recipe=strong")
     environment = {"DATA_DIR": str(data.resolve())} if device == "cuda" else {}
     print(f"| | {' | '.join(f'{name}, s' for name in checkouts)} |\n|---|{'--:|' * len(checkouts)}", flush=True)

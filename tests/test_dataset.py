@@ -217,6 +217,8 @@ def test_letters_outside_ascii_are_kept_in_training_and_evaluation(corpus, quest
         ("Where was Bo Lind born?", "row 2: has no tab"),
         ("Where was Bo Lind born?\tOslo\tTurku", "row 2: 2 tabs"),
         ("Where was Bo Lind born?\t", "row 2: the place is empty"),
+        ("Where was Bo Lind born?\tOslo|", "row 2: the place is empty"),
+        ("Where was Bo Lind born?\t | Oslo", "row 2: the place is empty"),
         ("\tOslo", "row 2: the question is empty"),
         ("Where was " + "o" * 50 + " born?\tOslo", "question 2: 72 characters with masks, the block holds 65"),
         (f"Where was Bo{MASK_CHAR} born?\tOslo", "question 2: contains .* reserved"),
@@ -225,6 +227,12 @@ def test_letters_outside_ascii_are_kept_in_training_and_evaluation(corpus, quest
 def test_a_bad_question_names_its_row(corpus, row, message):
     with pytest.raises(ValueError, match=f"file.tsv, {message}"):
         NameDataset(corpus, f"Where was Ada Fern born?\tOslo\n{row}\n", source="file.tsv")
+
+
+def test_spaces_around_alternatives_are_no_part_of_them():
+    assert parse_places("Where was Bo Lind born?\tOslo | Abo|Turku \n") == [
+        ("Where was Bo Lind born?", "Oslo|Abo|Turku")
+    ]
 
 
 def test_unlabelled_questions_cannot_be_trained_on(corpus):

@@ -157,6 +157,14 @@ def kernel_estimates(q, k, kind: str, orthogonal: bool, draws: int = 2000) -> to
     return torch.stack(estimates).double()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_performer_works_in_other_types_and_keeps_its_features_in_float32(dtype):
+    attn, heads = loud("performer").blocks[0].attn, torch.randn(3, 1, 2, T, 8).to(dtype)
+    found = attn.to(dtype).attend(*heads)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), attn.float().attend(*heads.float()), rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("kind", ["positive", "trigonometric"])
 @pytest.mark.parametrize("orthogonal", [True, False])
 def test_the_kernel_estimate_is_unbiased(kind, orthogonal):

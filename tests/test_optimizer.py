@@ -185,6 +185,18 @@ def test_muon_is_for_matrices_only_even_if_embeddings_decay_too(corpus, make_mod
     assert torch.equal(model.blocks[0].mlp[0].weight, frozen)
 
 
+def test_a_table_of_three_axes_and_a_model_without_a_head_can_be_trained():
+    """What a new mechanism may bring: AdamW takes what is no matrix."""
+    model = torch.nn.Linear(4, 3)
+    model.table = Parameter(torch.ones(2, 3, 4))
+    optimizer = make_optimizer(model, TrainerConfig(optimizer="muon", learning_rate=0.1))
+    (muon,) = (group["params"] for group in optimizer.param_groups if group["muon"])
+    assert [p.shape for p in muon] == [model.weight.shape]
+    (model(torch.ones(1, 4)).sum() + (model.table**2).sum()).backward()
+    optimizer.step()
+    assert (model.table < 1).all()
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_make_optimizer_passes_on_rate_betas_and_settings(make_model, optimizer):
     config = TrainerConfig(learning_rate=0.25, betas=(0.5, 0.6), weight_decay=0.125, optimizer=optimizer)

@@ -36,6 +36,17 @@ def test_fused_rows_make_the_same_heads_with_one_product():
         torch.testing.assert_close(fused, WHOLE_ROWS.heads(x, 2, *projections))
 
 
+@pytest.mark.parametrize("change", ["no bias", "narrow queries"])
+def test_heads_of_a_mechanism_of_its_own_are_made_one_by_one(change):
+    attn = loud(CausalSelfAttention(GPTConfig(**SMALL)))
+    if change == "no bias":
+        attn.query.bias = None
+    else:
+        attn.query = torch.nn.Linear(16, 4)
+    x, projections = torch.randn(3, 7, 16), [attn.query, attn.key, attn.value]
+    torch.testing.assert_close(FUSED_ROWS.heads(x, 2, *projections), WHOLE_ROWS.heads(x, 2, *projections))
+
+
 # --------------------------------------------------------------------------------------------------------- packing
 
 
