@@ -144,13 +144,13 @@ class GPT(nn.Module):
         super().__init__()
         self.config, self.ignore_index = config, config.ignore_index
         self.tok_emb = nn.Embedding(config.vocab_size, config.n_embd)
-        self.variant = VARIANTS[config.variant]  # the class
-        if self.variant.position == "learned":
+        self.mechanism = VARIANTS[config.variant]  # a class
+        if self.mechanism.position == "learned":
             self.pos_emb = nn.Parameter(torch.zeros(1, config.block_size, config.n_embd))
         self.drop = nn.Dropout(config.embd_pdrop)
-        if self.variant.bottleneck:
+        if self.mechanism.bottleneck:
             self.down_block, self.up_block = DownProjectBlock(config), UpProjectBlock(config)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer - 2 * self.variant.bottleneck)])
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer - 2 * self.mechanism.bottleneck)])
         self.ln_f = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         # Nearly as in GPT-2. Small weights keep the first logits near zero, so the loss starts at ln V.
@@ -170,7 +170,7 @@ class GPT(nn.Module):
         takes any length.
         """
         x = self.embed(idx, rows)  # (B, T, C)
-        if self.variant.bottleneck:
+        if self.mechanism.bottleneck:
             tokens, latents = x, self.down_block(x, rows)  # (B, M, C)
             for block in self.blocks:
                 latents = block(latents)
@@ -187,13 +187,13 @@ class GPT(nn.Module):
     def embed(self, idx: Tensor, rows: Rows) -> Tensor:
         """What each token is and, unless attention sees to that, where it stands: (B, T) -> (B, T, C)."""
         T = (rows.shape or idx.shape)[1]
-        if T > self.config.block_size and not self.variant.any_length:
+        if T > self.config.block_size and not self.mechanism.any_length:
             raise ValueError(f"a sequence of {T} tokens does not fit block_size {self.config.block_size}")
         x = self.tok_emb(idx)  # (B, T, C)
         at = torch.arange(T, device=idx.device) if rows.at is None else rows.at  # (T,) or (B, T)
-        if self.variant.position == "learned":
+        if self.mechanism.position == "learned":
             x = x + F.embedding(at, self.pos_emb[0])
-        elif self.variant.position == "sinusoidal":
+        elif self.mechanism.position == "sinusoidal":
             x = x + sinusoidal_positions(at, self.config.n_embd).to(x.dtype)
         return self.drop(x)
 

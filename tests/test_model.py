@@ -154,8 +154,8 @@ def test_another_id_can_be_ignored():
 
 def test_sequences_longer_than_the_block_are_accepted_or_refused(model):
     """Rotary and sinusoidal positions exist at any length, learned ones do not."""
-    assert model.variant.any_length == (model.config.variant in ("rope", "sinusoidal"))
-    if model.variant.any_length:
+    assert model.mechanism.any_length == (model.config.variant in ("rope", "sinusoidal"))
+    if model.mechanism.any_length:
         idx = tokens(2, 3 * T)
         logits = model(idx)[0]
         assert torch.isfinite(logits).all()
@@ -210,7 +210,7 @@ def test_parameters_of_another_size_are_refused_before_memory_is_taken(model, mo
     assert isinstance(model_of("P", parameters, asdict(config)), GPT) and devices == ["meta", "cpu"]
     devices.clear()
     others = [dict(n_layer=config.n_layer + 1), dict(vocab_size=V + 1), dict(n_embd=2 * config.n_embd)]
-    others += [dict(block_size=T + 1)] * (model.variant.position == "learned")
+    others += [dict(block_size=T + 1)] * (model.mechanism.position == "learned")
     for name in ("bottleneck_dim", "chunk_size", "summaries", "n_features"):  # options on which a shape depends
         if name in config.options:
             others.append(dict(options=config.options | {name: config.options[name] - 1}))

@@ -212,7 +212,7 @@ def test_what_all_prompts_begin_with_is_read_once(model):
         with model.tok_emb.register_forward_pre_hook(lambda _, args: n_read.append(args[0].numel())):
             cached = model.generate(idx, lengths, new, reader=CachedReader(model))
         assert torch.equal(cached, model.generate(idx, lengths, new))
-        if model.variant.cacheable:
+        if model.mechanism.cacheable:
             once = min(shared, shortest - 1)
             assert sum(n_read) == once + B * (shared + rest - once) + B * (new - 1)
 

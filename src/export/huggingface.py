@@ -93,7 +93,7 @@ def gpt2(transformers: Any, model: GPT) -> tuple[Any, dict[str, Tensor]]:
         attn_pdrop=ours.attn_pdrop,
         layer_norm_epsilon=model.ln_f.eps,
     )
-    learned = model.variant.position == "learned"
+    learned = model.mechanism.position == "learned"
     positions = model.pos_emb[0] if learned else sinusoidal_positions(torch.arange(ours.block_size), ours.n_embd)
     theirs = {"transformer.wte.weight": model.tok_emb.weight, "transformer.wpe.weight": positions}  # wpe: (T, C)
     for i, block in enumerate(list[Any](model.blocks)):

@@ -191,7 +191,7 @@ class CachedReader(FusedRows):
         block_size = self.model.config.block_size
         first = self.longest == 0
         self.longest = int(ends.max()) if first else self.longest + 1  # the one wait for the device
-        if self.longest > block_size or not self.model.variant.cacheable:
+        if self.longest > block_size or not self.model.mechanism.cacheable:
             return self.model.next_logits(tokens, ends, FUSED_ROWS)
         if not first:
             new, self.at, self.n_read = tokens.gather(1, ends[:, None] - 1), ends[:, None] - 1, self.longest  # (B, 1)

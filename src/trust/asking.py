@@ -133,7 +133,7 @@ def attention_to_prompt(model: GPT, ids: Tensor) -> Tensor:
     are averaged over the heads; those of a layer sum to 1. Raises ValueError for a variant whose weights are not
     softmax(q k') of all tokens.
     """
-    if model.variant.bottleneck or getattr(model.variant, "attend", None) is not CausalSelfAttention.attend:
+    if model.mechanism.bottleneck or getattr(model.mechanism, "attend", None) is not CausalSelfAttention.attend:
         raise ValueError(
             f"--show attention: a {model.config.variant} model does not compare every character with every other, so "
             "there are no weights to draw: choose a vanilla, sinusoidal or rope model"

@@ -26,11 +26,11 @@ class Packed:
 
 def packed(model: GPT, vocabulary: Vocabulary) -> Packed:
     """The model for the page: 2 bytes for each parameter, before base64."""
-    config, variant, state = model.config, model.variant, model.state_dict()
+    config, mechanism, state = model.config, model.mechanism, model.state_dict()
     about: dict[str, Any] = {"vocabulary": vocabulary.characters, "longest": longest(model, stages.ANSWER_LENGTH)}
     nothing = Packed(about, "")
     usual = (CausalSelfAttention.forward, RotaryAttention.forward)  # what model.js computes
-    if variant.bottleneck or variant.forward not in usual or variant.attend is not CausalSelfAttention.attend:
+    if mechanism.bottleneck or mechanism.forward not in usual or mechanism.attend is not CausalSelfAttention.attend:
         return replace(nothing, why_not=f"this page cannot compute a {config.variant} model")
     if any(name.endswith("rope_cache") for name in state):
         return replace(nothing, why_not="this page cannot compute a model with a table of rotations of its own")
@@ -38,7 +38,7 @@ def packed(model: GPT, vocabulary: Vocabulary) -> Packed:
     if not all(bool(torch.isfinite(half).all()) for half in halves.values()):
         return replace(nothing, why_not="this page keeps parameters in half precision, and some are too large for it")
     sizes = {name: getattr(config, name) for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")}
-    kind = {"position": variant.position, "rotary": variant.forward is RotaryAttention.forward}
+    kind = {"position": mechanism.position, "rotary": mechanism.forward is RotaryAttention.forward}
     about |= {"config": sizes | kind, "sizes": [(name, half.numel()) for name, half in halves.items()]}
     numbers = np.concatenate([half.numpy().ravel() for half in halves.values()])
     return Packed(about, base64.b64encode(numbers.astype("<f2").tobytes()).decode())
