@@ -31,7 +31,7 @@ class GraphedStep:
         """(loss, norm of the gradient) of the batch x, y (B, T), of which `needed` positions are not padding."""
         if needed > self.slots or len(x) > self.rows:
             with torch.compiler.set_stance("force_eager"):  # not worth compiling for another shape
-                return self.step(x, y, -(-needed // 256) * 256)
+                return self.step(x, y, round_up(needed))
         first = self.x is None
         if first:
             self.x, self.y = x.new_zeros(self.rows, *x.shape[1:]), y.new_zeros(self.rows, *y.shape[1:])
@@ -70,3 +70,8 @@ class GraphedStep:
             result = self.step(self.x, self.y, self.slots)
         current.wait_stream(self.stream)
         return result
+
+
+def round_up(slots: float) -> int:
+    """The next multiple of 256: few shapes are few sets of kernels."""
+    return -int(-slots // 256) * 256

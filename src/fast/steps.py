@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fast.device import LEAST_ROWS, has_bf16
 from fast.dropout import OF_THREAD, use_fast_dropout
-from fast.graphed import GraphedStep
+from fast.graphed import GraphedStep, round_up
 from fast.rows import PackedRows, row_lengths
 from optimizer import make_optimizer
 from trainer import TrainerConfig, batches, ignored_by
@@ -267,11 +267,7 @@ def long_enough(dataset: Any, config: TrainerConfig) -> bool:
 def slots_for(dataset: Any, config: TrainerConfig, device: torch.device) -> int:
     """Positions that a graphed step computes: enough for nearly every batch, and the same each time a run continues."""
     first = islice(batches(dataset, config, device, epoch=1, split=counted(ignored_by(dataset))), 64)
-    return round_up(max(count for *_, count in first) * 1.02, 256)
-
-
-def round_up(n: float, multiple: int) -> int:
-    return -int(-n // multiple) * multiple
+    return round_up(max(count for *_, count in first) * 1.02)
 
 
 def compile_parts(model: Any, dynamic: bool | None) -> None:
