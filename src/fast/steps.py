@@ -29,7 +29,7 @@ from trainer import TrainerConfig, batches, ignored_by
 
 ROWS_TOGETHER = 16  # the most rows of a part, on a CPU
 STEPS_LATER = 8  # a GPU is told what to do so many steps ahead of what it does, at most
-STEPS_TO_COMPILE = 10_000  # on a GPU: a step gets 1 ms faster, for 10 to 25 s once and about 10 s in a later run
+STEPS_TO_COMPILE = 10_000  # on a GPU: a step gets 1 ms faster, for 10 to 25 s once and about 5 s in later runs
 
 
 class PackedStep:
