@@ -209,20 +209,26 @@ stage() { # NAME [TITLE of a row of the table]
   esac
 }
 
+check_variants() { # NAME ...: variants or stages, before the first of them takes hours
+  "$PYTHON" - "$@" <<'PYTHON' || exit 2
+import re, sys
+sys.path.insert(0, "src")
+from safe.flags import registered
+variants = registered()
+for name in sys.argv[1:]:
+    variant = re.sub("(_(finetune|eval_dev|eval_test)_with(out)?)?_pretrain$", "", name)
+    if variant not in variants:
+        stage = f" (in the stage {name}; ./run.sh --help lists the stages)" if variant != name else ""
+        sys.exit(f"run.sh: no variant {variant}: choose from {', '.join(variants)}{stage}")
+PYTHON
+}
+
 all_stages() { # VARIANT ...: every stage of each, then the table. What would stop it later is checked first.
   local variant suffix file
   for file in "$CORPUS" "$TRAIN" "$DEV" "$TEST"; do
     [ -f "$file" ] || fail "$file: no such file"
   done
-  "$PYTHON" - "$@" <<'PYTHON' || exit 2
-import sys
-sys.path.insert(0, "src")
-from safe.flags import registered
-variants = registered()
-for name in sys.argv[1:]:
-    if name not in variants:
-        sys.exit(f"run.sh: no variant {name}: choose from {', '.join(variants)}")
-PYTHON
+  check_variants "$@"
   step score "London for everyone" "$PYTHON" london_baseline.py --eval_corpus_path "$DEV"
   for variant in "$@"; do
     for suffix in without_pretrain with_pretrain; do
@@ -343,6 +349,8 @@ case "${WORDS[0]}" in
   quick | full)
     [ ${#WORDS[@]} -gt 1 ] || WORDS+=(vanilla)
     all_stages "${WORDS[@]:1}" ;;
-  *) for name in "${WORDS[@]}"; do stage "$name"; done ;;
+  *)
+    check_variants "${WORDS[@]}"
+    for name in "${WORDS[@]}"; do stage "$name"; done ;;
 esac
 exec "$PYTHON" src/safe/sequence.py "${STEPS[@]}" </dev/null

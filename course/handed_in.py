@@ -99,10 +99,10 @@ class Questions:
         self.raw = {"dev": (data / "birth_dev.tsv").read_bytes(), "test": (data / "birth_test_inputs.tsv").read_bytes()}
         self.rows = {split: [row.split("\t") for row in rows_of(raw)] for split, raw in self.raw.items()}
         self.asked = {split: [row[0].strip() for row in rows] for split, rows in self.rows.items()}
-        self.answers = {"dev": [row[1].strip() for row in self.rows["dev"]]}
+        self.answers = {"dev": [stripped(row[1]) for row in self.rows["dev"]]}
         path = data / "birth_test_answers.tsv"
         if path.is_file():
-            self.answers["test"] = [row.split("\t")[-1].strip() for row in rows_of(path.read_bytes())]
+            self.answers["test"] = [stripped(row.split("\t")[-1]) for row in rows_of(path.read_bytes())]
             if len(self.answers["test"]) != len(self.asked["test"]):
                 raise ValueError(f"{path}: not one answer for each question of birth_test_inputs.tsv")
 
@@ -121,6 +121,11 @@ class Questions:
         n = len(self.answers[split])
         london = max(1, self.answers[split].count("London")) / n
         return max(0.0, 100 * (london + FLOORS.get(variant, FLOOR) * (london * (1 - london) / n) ** 0.5))
+
+
+def stripped(places: str) -> str:
+    """`A|B` without the spaces around each."""
+    return "|".join([place.strip() for place in places.split("|")])
 
 
 def rows_of(raw: bytes) -> list[str]:

@@ -30,21 +30,33 @@ import torch
 import dataset
 from attention import VARIANTS
 from grid import silent
-from recipes import RECIPES, Recipe
+from model import GPTConfig
+from recipes import RECIPES, Recipe, Stage
 from stages import evaluate, finetune, pretrain
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe after setting `field=value`, `stage.field=value` or `model.field=value`. Values are JSON."""
+    """The recipe after setting `field=value`, `stage.field=value` or `model.field=value`. Values are JSON.
+
+    Raises ValueError for a field that is not there, and for a value of another type.
+    """
     for setting in settings:
-        name, value = setting.split("=", 1)
-        *stage, key = name.split(".")
-        if not stage:
-            recipe = replace(recipe, **{key: json.loads(value)})
-        elif stage == ["model"]:
-            recipe = replace(recipe, model=recipe.model | {key: json.loads(value)})
+        name, _, text = setting.partition("=")
+        place, _, key = name.rpartition(".")
+        owner: Any = getattr(recipe, place, None) if place else recipe
+        fields = owner if isinstance(owner, dict) else vars(owner) if isinstance(owner, Stage | Recipe) else {}
+        if key not in fields:
+            raise ValueError(f"{setting}: no field {name}" + f", only {', '.join(fields)}" * bool(fields))
+        try:
+            value, old = json.loads(text), fields[key]
+        except ValueError:
+            raise ValueError(f"{setting}: not a value of JSON, where a word has quotes") from None
+        if old is not None and type(value) is not type(old) and (type(value), type(old)) != (int, float):
+            raise ValueError(f"{setting}: the recipe has {json.dumps(old, default=str)} there")
+        if isinstance(owner, dict):
+            recipe = replace(recipe, **{place: owner | {key: value}})
         else:
-            recipe = replace(recipe, **{stage[0]: replace(getattr(recipe, stage[0]), **{key: json.loads(value)})})
+            recipe = replace(recipe, **({place: replace(owner, **{key: value})} if place else {key: value}))
     return recipe
 
 
@@ -74,7 +86,7 @@ def one_run(args: argparse.Namespace, variant: str, seed: int, device: str | Non
         end = len(rows) - args.fold * args.holdout
         begin = end - args.holdout
         if begin < 0:
-            sys.exit(f"accuracy.py: {len(rows)} train rows are too few for fold {args.fold} of {args.holdout} rows")
+            raise ValueError(f"{len(rows)} train rows are too few for fold {args.fold} of {args.holdout} rows")
         train.write_text("".join(rows[:begin] + rows[end:]), encoding="utf-8")
         test.write_text("".join(rows[begin:end]), encoding="utf-8")
     common = {"seed": seed, "recipe": args.recipe, "device": device, "overwrite": True}
@@ -106,7 +118,7 @@ def show(result: dict) -> str:
     return "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items() if v != [])
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=dataset.DATA_FOLDER, help="folder of the four files")
     parser.add_argument("--out", type=Path, default=Path("accuracy"), help="folder for the files that the runs write")
@@ -126,20 +138,27 @@ def main() -> None:
     for name in ("wiki.txt", "birth_places_train.tsv", "birth_dev.tsv"):
         if not (args.data / name).is_file():
             parser.error(f"--data {args.data}: there is no {name}")
+    if args.holdout < 0 or args.fold < 0 or args.jobs < 1 or args.threads < 1:
+        parser.error("--holdout and --fold must be at least 0, --jobs and --threads at least 1")
     try:
-        changed(RECIPES[args.recipe], args.set)
+        recipe = changed(RECIPES[args.recipe], args.set)
         for variant in args.variants:
-            options_of(variant, args.option)
-    except (AttributeError, TypeError, ValueError) as error:
+            GPTConfig(vocab_size=1, variant=variant, options=options_of(variant, args.option), **recipe.model)
+    except (TypeError, ValueError) as error:
         parser.error(f"--set and --option: {error}")
     args.out.mkdir(parents=True, exist_ok=True)
-    results = []
+    results, failed = [], 0
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         runs = [(variant, seed) for variant in args.variants for seed in args.seeds]
         devices = itertools.cycle(args.device)
         futures = [pool.submit(one_run, args, *run, device) for run, device in zip(runs, devices, strict=False)]
         for future in as_completed(futures):
-            results.append(future.result())
+            try:
+                results.append(future.result())
+            except Exception as error:  # of many kinds: the other runs go on
+                failed += 1
+                print(f"accuracy.py: a run failed: {str(error) or repr(error)}", file=sys.stderr, flush=True)
+                continue
             print(show(results[-1]), flush=True)
             with open(args.out / "accuracy.jsonl", "a", encoding="utf-8") as file:
                 print(json.dumps(results[-1]), file=file)
@@ -150,7 +169,8 @@ def main() -> None:
             if values:
                 spread = f"{min(values):.1f} to {max(values):.1f}"
                 print(f"{variant:12} {key:10} mean {statistics.mean(values):.1f} ({spread}, {len(values)} seeds)")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

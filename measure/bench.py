@@ -356,6 +356,8 @@ def main() -> None:
     parser.add_argument("--large", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.repeats < 1:
+        parser.error("--repeats must be at least 1")
     n_steps = args.steps or STEPS[args.device]
     if args.row:
         print(json.dumps(measure(args.row, args.device, args.data, n_steps, args.began)))

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from functools import partial
 from multiprocessing import get_context
@@ -95,6 +96,8 @@ def run_grid(
                     continue
                 try:
                     rows.append(future.result())
+                except BrokenProcessPool:
+                    raise
                 except (RuntimeError, OSError, ValueError) as error:  # such as too little memory: the others go on
                     failed += 1
                     print(f"{done}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
@@ -111,8 +114,13 @@ def command(
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         failed = run_grid(cells, table, columns, jobs, work, show)
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a worker was killed
+    except (OSError, ValueError) as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        print(
+            f"{program}: a process was killed: the same command continues with the cells that are left", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"{program}: stopped: the same command continues with the cells that are left", file=sys.stderr)

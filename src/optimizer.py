@@ -39,7 +39,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_gains_and_embe
 def muon_groups(model: nn.Module, groups: list[Group]) -> list[Group]:
     """The groups with what decays split in two: hidden matrices, for Muon, and the others, such as `model.head`."""
     decay, no_decay = groups
-    head: Any = getattr(model, "head", nn.Identity())
+    head: Any = getattr(model, "head", None) or nn.Identity()
     decaying = {id(p) for p in parameter_groups(model, 0.0)[0]["params"]} - {id(p) for p in head.parameters()}
     hidden = [p for p in decay["params"] if id(p) in decaying and p.dim() == 2]
     others = [p for p in decay["params"] if id(p) not in decaying or p.dim() != 2]

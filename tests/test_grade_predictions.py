@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from course_submissions import MANY, write_term
+from dataset import evaluate_places
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "course"))
@@ -205,3 +206,13 @@ def test_what_is_no_submission_is_refused_in_a_line(tmp_path):
     for name in ("empty", "not.zip"):
         with pytest.raises(ValueError, match=name):
             handed_in.take(tmp_path / name, tmp_path / "scratch", tmp_path)
+
+
+def test_several_places_are_counted_as_run_py_counts_them(tmp_path):
+    (tmp_path / "wiki.txt").write_text("Bo Lind. Bo Lind was born in Oslo.\n")
+    (tmp_path / "birth_dev.tsv").write_text("Where was Bo Lind born?\tOslo | Turku\nWhere was Ada Fern born?\tRome\n")
+    (tmp_path / "birth_test_inputs.tsv").write_text("Where was Ada Fern born?\n")
+    questions = handed_in.Questions(tmp_path)
+    for said, right in ((["Turku", "Rome"], [0, 1]), (["Oslo ", "Oslo"], []), (["Oslo", ""], [0])):
+        assert questions.right("dev", said) == right
+        assert evaluate_places(tmp_path / "birth_dev.tsv", said) == (2, len(right))

@@ -28,8 +28,16 @@ from trust.report_page import FOLDER
 from vocabulary import MASK, Vocabulary
 
 NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")
-IN_PAGE = ("vanilla", "sinusoidal", "rope")
 LETTERS = Vocabulary("".join(map(chr, range(64, 87))))  # 23 characters, as the small models have
+
+
+def small_of(variant: str) -> GPT:
+    return GPT(small_config(variant, {"bottleneck_dim": 4} if VARIANTS[variant].bottleneck else {}))
+
+
+IN_PAGE = [
+    variant for variant in VARIANTS if packed(small_of(variant), LETTERS).weights
+]  # compared with model.py below
 
 
 def javascript(expression: str, *scripts: str, **given):
@@ -131,10 +139,25 @@ def test_the_error_function_is_exact_enough():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_that_the_page_cannot_compute_is_refused_with_its_name(variant):
-    options = {"bottleneck_dim": 4} if VARIANTS[variant].bottleneck else {}
-    found = packed(GPT(small_config(variant, options)), LETTERS)
-    assert bool(found.weights) == (variant in IN_PAGE)
+    assert {"vanilla", "sinusoidal", "rope"} <= set(IN_PAGE)
+    found = packed(small_of(variant), LETTERS)
     assert found.why_not == ("" if variant in IN_PAGE else f"this page cannot compute a {variant} model")
+
+
+@pytest.mark.parametrize("change", ["narrow queries", "a class of its own"])
+def test_projections_that_the_page_cannot_compute_are_refused(change):
+    class Doubled(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = small_of("vanilla")
+    n = model.config.n_embd
+    for block in model.blocks:
+        if change == "narrow queries":
+            block.attn.query, block.attn.key = torch.nn.Linear(n, n // 2), torch.nn.Linear(n, n // 2)
+        else:
+            block.attn.value = Doubled(n, n)
+    assert packed(model, LETTERS).why_not == "this page cannot compute a vanilla model"
 
 
 def test_rotations_of_its_own_and_numbers_beyond_half_precision_are_refused():

@@ -36,15 +36,41 @@ def test_fused_rows_make_the_same_heads_with_one_product():
         torch.testing.assert_close(fused, WHOLE_ROWS.heads(x, 2, *projections))
 
 
-@pytest.mark.parametrize("change", ["no bias", "narrow queries"])
-def test_heads_of_a_mechanism_of_its_own_are_made_one_by_one(change):
-    attn = loud(CausalSelfAttention(GPTConfig(**SMALL)))
-    if change == "no bias":
+class Doubled(torch.nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def changed(attn: CausalSelfAttention, how: str) -> CausalSelfAttention:
+    """What the class of a new variant may do to its projections."""
+    C = attn.query.in_features
+    if how == "no bias":
         attn.query.bias = None
+    elif how == "narrow queries and keys":
+        attn.query, attn.key = torch.nn.Linear(C, C // 2), torch.nn.Linear(C, C // 2)
+    elif how == "a class of its own":
+        attn.query = Doubled(C, C)
     else:
-        attn.query = torch.nn.Linear(16, 4)
-    x, projections = torch.randn(3, 7, 16), [attn.query, attn.key, attn.value]
+        attn.query = torch.nn.Sequential(torch.nn.Linear(C, 2, bias=False), torch.nn.Linear(2, C))
+    return attn
+
+
+@pytest.mark.parametrize("how", ["no bias", "narrow queries and keys", "a class of its own", "two products"])
+def test_projections_of_a_mechanism_of_its_own_are_computed_as_it_says(how):
+    """Heads, packed rows, and a KV cache."""
+    model = GPT(small_config("vanilla", {}))
+    for block in model.blocks:
+        changed(block.attn, how)
+    model = loud(model).eval()
+    attn, x = model.blocks[0].attn, torch.randn(3, 7, model.config.n_embd)
+    projections = [attn.query, attn.key, attn.value]
     torch.testing.assert_close(FUSED_ROWS.heads(x, 2, *projections), WHOLE_ROWS.heads(x, 2, *projections))
+    idx, targets = tokens(6, T), tokens(6, T)
+    targets[2, 3:] = model.config.ignore_index
+    torch.testing.assert_close(packed(model, idx, targets)[1], model(idx, targets)[1])
+    prompts, lengths = torch.cat([idx[:1, :3].expand(4, 3), idx[:4, 3:]], dim=1), torch.tensor([4, 5, 6, 7])
+    kept = model.generate(prompts, lengths, 5, reader=CachedReader(model))
+    assert torch.equal(kept, model.generate(prompts, lengths, 5))
 
 
 # --------------------------------------------------------------------------------------------------------- packing
@@ -83,7 +109,8 @@ def test_leaving_padding_out_changes_neither_loss_nor_gradients(model, spare, ke
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
     slots = T + 1 + 7 + 4 + 0 + 9 + spare
     assert logits.shape == (1, slots, V), "so many positions are computed and no more"
-    is_dot_product = model.config.variant in ("vanilla", "sinusoidal", "rope")
+    mechanism = model.mechanism
+    is_dot_product = mechanism.attend is CausalSelfAttention.attend and not mechanism.bottleneck
     assert calls == [slots] * (kernel * is_dot_product * model.config.n_layer), "other mechanisms have no kernel"
 
 

@@ -217,6 +217,8 @@ def test_mistakes_are_found_before_the_first_training_and_without_torch(data_fol
     options = {"cwd": data_folder, "DATA_DIR": ".", "OUT_DIR": "out", **without_packages}
     typo = script(ROOT / "run.sh", "full", "vanilla", "perciever", *TINY, **options)
     assert typo.returncode == 2 and "run.sh: no variant perciever: choose from vanilla, " in typo.stderr
+    typo = script(ROOT / "run.sh", "vanilla_pretrain", "vanilla_eval_dev_wiht_pretrain", *TINY, **options)
+    assert typo.returncode == 2 and "in the stage vanilla_eval_dev_wiht_pretrain; " in typo.stderr
     (data_folder / "birth_test_inputs.tsv").unlink()
     missing = script(ROOT / "run.sh", "full", *TINY, **options)
     assert missing.returncode == 2 and "birth_test_inputs.tsv: no such file" in missing.stderr

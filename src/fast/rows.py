@@ -21,8 +21,8 @@ class FusedRows(Rows):
     """Whole rows, with one matrix product for all projections and a fused kernel for attention."""
 
     def heads(self, x: Tensor, n_head: int, *projections: nn.Linear) -> list[Tensor]:
-        first = projections[0]
-        if len(projections) == 1 or any(p.bias is None or p.weight.shape != first.weight.shape for p in projections):
+        alike = all(type(p) is nn.Linear and p.bias is not None for p in projections)
+        if len(projections) == 1 or not alike or len({p.weight.shape for p in projections}) > 1:
             return super().heads(x, n_head, *projections)
         weight = torch.cat([projection.weight for projection in projections])
         bias = torch.cat([projection.bias for projection in projections])
@@ -96,11 +96,16 @@ class PackedRows(FusedRows):
         return self.pack(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (1, N, C)
 
     def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if has_packed_kernel(attention, q):
+        if q.size(-1) == v.size(-1) and has_packed_kernel(attention, q):
             p = attention.attn_drop.p if attention.training else 0.0
             y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
             return y.transpose(1, 2).flatten(2)
-        q, k, v = self.whole(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)  # (B, nh, T, hs) each; one copy is cheaper
+        if q.size(-1) == v.size(-1):
+            q, k, v = self.whole(torch.cat([q, k, v], dim=1)).chunk(
+                3, dim=1
+            )  # (B, nh, T, hs) each; one copy is cheaper
+        else:
+            q, k, v = map(self.whole, (q, k, v))
         return self.join(fused_attention(attention, q, k, v))
 
 
@@ -184,7 +189,7 @@ class CachedReader(FusedRows):
     longest: int = 0  # tokens of the longest row; 0 before the first call
     n_read: int = 0  # tokens of the longest row that are cached
     at: Tensor | None = None  # (B, T) positions of the tokens that are read now
-    kept: dict[nn.Module, Tensor] = field(default_factory=dict)  # of each layer: keys and values (2, B, nh, slots, hs)
+    kept: dict[nn.Module, list[Tensor]] = field(default_factory=dict)  # of each layer: keys, values (B, nh, slots, hs)
 
     def __call__(self, tokens: Tensor, ends: Tensor) -> Tensor:
         """Logits (B, V) of the token that follows the first `ends` (B,) tokens of each row of `tokens` (B, L)."""
@@ -204,7 +209,8 @@ class CachedReader(FusedRows):
         if shared > 0:
             self.at, self.n_read = place[None, :shared], shared
             self.model(tokens[:1, :shared], rows=self)
-            self.kept = {layer: kv.repeat(1, len(tokens), 1, 1, 1) for layer, kv in self.kept.items()}
+            for kv in self.kept.values():
+                kv[:] = [x.repeat(len(tokens), 1, 1, 1) for x in kv]
         self.at, self.n_read = place[shared:].expand(len(tokens), -1), self.longest
         logits, _ = self.model(tokens[:, shared : self.longest], rows=self)  # (B, longest - shared, V)
         return logits[torch.arange(len(ends), device=ends.device), ends - 1 - shared]
@@ -212,7 +218,7 @@ class CachedReader(FusedRows):
     def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.at is not None
         if attention not in self.kept:
-            self.kept[attention] = k.new_zeros(2, *k.shape[:2], self.slots, k.size(3))
+            self.kept[attention] = [x.new_zeros(*x.shape[:2], self.slots, x.size(3)) for x in (k, v)]
         keys, values = self.kept[attention]  # (B, nh, slots, hs) each
         row = torch.arange(len(k), device=k.device)[:, None]  # (B, 1)
         keys[row, :, self.at] = k.transpose(1, 2)  # indexed as (B, T, nh, hs)

@@ -120,7 +120,7 @@ def state_dict_of(model: GPT) -> dict[str, Tensor]:
     odd = {name: value for name, value in config.options.items() if name in COURSE_OPTIONS}
     odd = {name: value for name, value in odd.items() if value not in COURSE_OPTIONS[name]}
     if config.variant not in COURSE_VARIANTS or odd:
-        what = f"the variant {config.variant}" if not odd else ", ".join(f"{k} {v}" for k, v in odd.items())
+        what = f"variant {config.variant}" if not odd else ", ".join(f"{k} {v}" for k, v in odd.items())
         raise ValueError(f"the course's code has no {what}: its models are {', '.join(COURSE_VARIANTS)}")
     state_dict = model.state_dict()
     for name, module in model.named_modules():

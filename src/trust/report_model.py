@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn as nn
 
 import stages
 from attention import CausalSelfAttention, RotaryAttention
@@ -24,13 +25,22 @@ class Packed:
     why_not: str = ""
 
 
+PROJECTIONS = ("query", "key", "value", "proj")
+
+
+def is_usual(projection: Any) -> bool:
+    """Is it a square matrix, as model.js multiplies by?"""
+    return type(projection) is nn.Linear and projection.in_features == projection.out_features
+
+
 def packed(model: GPT, vocabulary: Vocabulary) -> Packed:
     """The model for the page: 2 bytes for each parameter, before base64."""
     config, mechanism, state = model.config, model.mechanism, model.state_dict()
     about: dict[str, Any] = {"vocabulary": vocabulary.characters, "longest": longest(model, stages.ANSWER_LENGTH)}
     nothing = Packed(about, "")
     usual = (CausalSelfAttention.forward, RotaryAttention.forward)  # what model.js computes
-    if mechanism.bottleneck or mechanism.forward not in usual or mechanism.attend is not CausalSelfAttention.attend:
+    own = mechanism.bottleneck or mechanism.forward not in usual or mechanism.attend is not CausalSelfAttention.attend
+    if own or not all(is_usual(getattr(block.attn, name)) for block in model.blocks for name in PROJECTIONS):
         return replace(nothing, why_not=f"this page cannot compute a {config.variant} model")
     if any(name.endswith("rope_cache") for name in state):
         return replace(nothing, why_not="this page cannot compute a model with a table of rotations of its own")
