@@ -143,6 +143,13 @@ def model(request) -> GPT:
     return loud(GPT(small_config(*request.param)))
 
 
+class Doubled(torch.nn.Linear):
+    """A projection that is more than its matrix."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
 def tokens(*shape: int) -> Tensor:
     """Random token ids of the small models, neither PAD nor MASK."""
     return torch.randint(2, V, shape)

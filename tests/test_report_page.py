@@ -16,7 +16,7 @@ import torch
 import stages
 import trust.report as reporting
 from attention import VARIANTS, RotaryAttention
-from conftest import loud, small_config
+from conftest import Doubled, loud, small_config
 from dataset import DATA_FOLDER, encode_questions, read_places
 from model import GPT, GPTConfig
 from safe.own_facts import COURSE_FORM
@@ -146,10 +146,6 @@ def test_a_variant_that_the_page_cannot_compute_is_refused_with_its_name(variant
 
 @pytest.mark.parametrize("change", ["narrow queries", "a class of its own"])
 def test_projections_that_the_page_cannot_compute_are_refused(change):
-    class Doubled(torch.nn.Linear):
-        def forward(self, x):
-            return 2 * super().forward(x)
-
     model = small_of("vanilla")
     n = model.config.n_embd
     for block in model.blocks:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attention import WHOLE_ROWS, CausalSelfAttention
-from conftest import SMALL, OnGPU, T, V, by_rows, loud, needs_cuda, small_config, tokens
+from conftest import SMALL, Doubled, OnGPU, T, V, by_rows, loud, needs_cuda, small_config, tokens
 from dataset import PAD
 from efficient_attention import LinformerAttention
 from fast.device import precision
@@ -34,11 +34,6 @@ def test_fused_rows_make_the_same_heads_with_one_product():
         fused = FUSED_ROWS.heads(x, 2, *projections)
         assert len(fused) == len(projections)
         torch.testing.assert_close(fused, WHOLE_ROWS.heads(x, 2, *projections))
-
-
-class Doubled(torch.nn.Linear):
-    def forward(self, x):
-        return 2 * super().forward(x)
 
 
 def changed(attn: CausalSelfAttention, how: str) -> CausalSelfAttention:
