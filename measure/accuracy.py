@@ -53,10 +53,8 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
             raise ValueError(f"{setting}: not a value of JSON, where a word has quotes") from None
         if old is not None and type(value) is not type(old) and (type(value), type(old)) != (int, float):
             raise ValueError(f"{setting}: the recipe has {json.dumps(old, default=str)} there")
-        if isinstance(owner, dict):
-            recipe = replace(recipe, **{place: owner | {key: value}})
-        else:
-            recipe = replace(recipe, **({place: replace(owner, **{key: value})} if place else {key: value}))
+        new: Any = owner | {key: value} if isinstance(owner, dict) else replace(owner, **{key: value})
+        recipe = replace(recipe, **{place: new}) if place else new
     return recipe
 
 

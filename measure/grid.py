@@ -118,9 +118,7 @@ def command(
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except BrokenProcessPool:
-        print(
-            f"{program}: a process was killed: the same command continues with the cells that are left", file=sys.stderr
-        )
+        print(f"{program}: a process was killed: the same command continues with what is left", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{program}: stopped: the same command continues with the cells that are left", file=sys.stderr)

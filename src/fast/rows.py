@@ -96,16 +96,15 @@ class PackedRows(FusedRows):
         return self.pack(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (1, N, C)
 
     def causal_attention(self, attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if q.size(-1) == v.size(-1) and has_packed_kernel(attention, q):
+        same_width = q.size(-1) == v.size(-1)
+        if same_width and has_packed_kernel(attention, q):
             p = attention.attn_drop.p if attention.training else 0.0
             y = packed_attention(q, k, v, self.bounds, self.slot.size(1), p)  # (1, nh, N, hs)
             return y.transpose(1, 2).flatten(2)
-        if q.size(-1) == v.size(-1):
-            q, k, v = self.whole(torch.cat([q, k, v], dim=1)).chunk(
-                3, dim=1
-            )  # (B, nh, T, hs) each; one copy is cheaper
+        if same_width:  # one copy is cheaper than three
+            q, k, v = self.whole(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)  # (B, nh, T, hs) each
         else:
-            q, k, v = map(self.whole, (q, k, v))
+            q, k, v = self.whole(q), self.whole(k), self.whole(v)
         return self.join(fused_attention(attention, q, k, v))
 
 
